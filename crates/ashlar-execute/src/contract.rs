@@ -1,0 +1,140 @@
+//! The contract that every executor keeps: one request in, one outcome out.
+
+use std::time::Duration;
+
+use ashlar_object::{Command, Digest, Time, Tree};
+use ashlar_store::StoreError;
+
+use crate::{Cancel, Jobs};
+
+/// Where the source tree is seen, writable, by a command: the value of `SRCDIR`.
+pub const SOURCE: &str = "/build/src";
+/// Where outputs are put by a command: the value of `DESTDIR`.
+pub const DESTINATION: &str = "/build/dest";
+
+/// A tree and the digest it is kept under.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The digest of the encoded tree.
+    pub digest: Digest,
+    /// The tree.
+    pub tree: Tree,
+}
+
+/// What a command sees as `/`.
+#[derive(Clone, Debug)]
+pub enum Root {
+    /// Trees laid over one another, the lowest first. The command may write anywhere; what it
+    /// writes is private to it.
+    Layers(Vec<Kept>),
+    /// The file system of this machine, read-only, without `/home`, `/root` and the like, with
+    /// trees laid over it, the lowest first.
+    Host(Vec<Kept>),
+}
+
+/// What is kept when the command succeeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// What is in [`DESTINATION`], as outputs of a module.
+    Outputs,
+    /// What is in [`DESTINATION`], as a root file system with its owners.
+    Root,
+    /// What was changed in the root, as a layer.
+    Changes,
+}
+
+/// A tree at a place, read-only.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// The tree.
+    pub tree: Kept,
+    /// An absolute path inside.
+    pub at: String,
+}
+
+/// One command to run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// For people and for names of folders: `module/step`.
+    pub label: String,
+    /// What is `/`.
+    pub root: Root,
+    /// What is at [`SOURCE`].
+    pub source: Option<Kept>,
+    /// More trees, read-only.
+    pub mounts: Vec<Mount>,
+    /// What is run. Its environment is all there is, but for `MAKEFLAGS` and `JOBS`, which the
+    /// executor adds because they never change a result.
+    pub command: Command,
+    /// What is kept.
+    pub keep: Keep,
+    /// After how long the command is killed.
+    pub timeout: Option<Duration>,
+    /// Whether user and group ids other than 0 must exist inside, because packages are
+    /// installed.
+    pub many_ids: bool,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It succeeded, and this is what is kept.
+    Succeeded(Kept),
+    /// It exited with this code, or 128 + the number of the signal that ended it.
+    Failed(i32),
+    /// It succeeded but left something that cannot be kept.
+    Unkeepable(String),
+    /// It was killed because it took longer than allowed.
+    TimedOut(Duration),
+    /// It was killed because the build was stopped.
+    Cancelled,
+}
+
+/// What is known after a command ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Standard output and error, kept in the store whatever the outcome.
+    pub log: Digest,
+    /// When it began.
+    pub started: Time,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Runs commands.
+pub trait Executor: Send + Sync {
+    /// Runs one command to its end. A failing command is an outcome; an error means that it could
+    /// not be run.
+    fn run(&self, request: &Request, jobs: &Jobs, cancel: &Cancel) -> Result<Finished, ExecuteError>;
+}
+
+/// Why a command could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The machine lacks something.
+    #[error("{what}")]
+    Lacks {
+        /// What, as a sentence fragment.
+        what: String,
+        /// What to do about it: a package to install, a setting to change.
+        advice: String,
+    },
+    /// The workspace cannot be made or removed.
+    #[error("cannot {doing} {}", path.display())]
+    Workspace {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The sandbox did not come up; its own words.
+    #[error("the sandbox could not be set up: {0}")]
+    Sandbox(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

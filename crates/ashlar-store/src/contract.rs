@@ -1,0 +1,157 @@
+//! The contract that every store keeps.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use ashlar_object::{ActionResult, Digest, StepKey, Tree, TreeError};
+
+/// What is kept of a folder besides names, contents and links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// Outputs of a module: owner root, the fixed moment as every time, modes as they are; no
+    /// extended attributes. Sockets, FIFOs and devices are refused.
+    Outputs,
+    /// The upper directory of an overlay: as a layer, with owners, whiteouts and opaque
+    /// directories; times fixed. Sockets and FIFOs are left out.
+    Layer,
+    /// A whole root file system: owners kept, times fixed, the content of `dev/` left out.
+    Root,
+    /// A workspace: owners dropped, times kept, because a `make` inside trusts them.
+    Snapshot,
+}
+
+/// A result found under a step key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The digest of the action that made it.
+    pub action: Digest,
+    /// The result.
+    pub result: ActionResult,
+}
+
+/// Blobs by digest, results by action digest, action digests by step key.
+///
+/// A miss is `Ok(None)`. What is damaged is a miss as well: a store never hands out bytes that do
+/// not have the digest they were asked for by.
+pub trait Store: Send + Sync {
+    /// Which of these blobs the store lacks, in the order given. The empty blob is always there.
+    fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError>;
+
+    /// Opens a blob. The reader fails with `InvalidData` instead of ending when the bytes turn
+    /// out not to have the digest; a caller uses nothing before it has read to the end.
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
+
+    /// Keeps everything that can be read. Nothing is kept when reading fails.
+    fn put(&self, bytes: &mut dyn Read) -> Result<Digest, StoreError>;
+
+    /// Keeps a folder: every file as a blob, and the encoded tree as a blob, whose digest is
+    /// returned. The folder belongs to the store from then on and is gone or emptied afterwards.
+    fn keep_folder(&self, folder: &Path, how: Capture) -> Result<(Digest, Tree), StoreError>;
+
+    /// The result of an action whose blobs (tree, every file in it, log) are all present.
+    fn result(&self, action: &Digest) -> Result<Option<ActionResult>, StoreError>;
+
+    /// Keeps a result. Its blobs must have been put before.
+    fn put_result(&self, action: &Digest, result: &ActionResult) -> Result<(), StoreError>;
+
+    /// For each key the result it leads to, as [`Store::result`] would find it.
+    fn steps(&self, keys: &[StepKey]) -> Result<Vec<Option<Found>>, StoreError>;
+
+    /// Lets a step key point to an action.
+    fn put_step(&self, key: &StepKey, action: &Digest) -> Result<(), StoreError>;
+}
+
+/// Reads a whole blob into memory.
+///
+/// # Errors
+/// As [`Store::open`]; a damaged blob is `Ok(None)`.
+pub fn read(store: &dyn Store, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(mut reader) = store.open(digest)? else { return Ok(None) };
+    let mut bytes = Vec::with_capacity(usize::try_from(digest.size).unwrap_or_default().min(1 << 26));
+    match reader.read_to_end(&mut bytes) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Ok(None),
+        Err(e) => Err(StoreError::Read(*digest, e)),
+    }
+}
+
+/// Reads a tree.
+///
+/// # Errors
+/// As [`read`], and when the blob is no tree.
+pub fn read_tree(store: &dyn Store, digest: &Digest) -> Result<Option<Tree>, StoreError> {
+    match read(store, digest)? {
+        None => Ok(None),
+        Some(bytes) => Tree::decode(&bytes).map(Some).map_err(|e| StoreError::Tree(*digest, e)),
+    }
+}
+
+/// Keeps bytes that are in memory.
+///
+/// # Errors
+/// As [`Store::put`].
+pub fn put(store: &dyn Store, mut bytes: &[u8]) -> Result<Digest, StoreError> {
+    store.put(&mut bytes)
+}
+
+/// What can go wrong in a store. Misses and damage are no errors.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or folder of the store, or one to be kept, cannot be used.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was tried: a verb that fits "cannot …".
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The disk of the store is full.
+    #[error("the disk of the store is full ({})", path.display())]
+    Full {
+        /// The file that could not be written.
+        path: PathBuf,
+    },
+    /// The store cannot be written to.
+    #[error("the store {} cannot be written to", path.display())]
+    ReadOnly {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// The store was made by a newer version of this program.
+    #[error("the store {} has format {found}, and this version knows up to {known}", path.display())]
+    Newer {
+        /// Its folder.
+        path: PathBuf,
+        /// The format it says it has.
+        found: u32,
+        /// The newest format this version reads.
+        known: u32,
+    },
+    /// The index cannot be used.
+    #[error("cannot {doing} the index of the store")]
+    Index {
+        /// What was tried: a verb that fits "cannot …".
+        doing: &'static str,
+        /// Why not.
+        source: rusqlite::Error,
+    },
+    /// A blob could not be read.
+    #[error("cannot read the blob {0:?}")]
+    Read(Digest, #[source] std::io::Error),
+    /// A blob that should be a tree is none.
+    #[error("the blob {0:?} is not a tree")]
+    Tree(Digest, #[source] TreeError),
+    /// A blob that must be there is not.
+    #[error("the blob {0:?} is not in the store")]
+    Missing(Digest),
+    /// Something in a folder that cannot be kept.
+    #[error("{} is {what}, which cannot be kept", path.display())]
+    Unkeepable {
+        /// Where.
+        path: PathBuf,
+        /// What it is: a socket, a device and the like.
+        what: &'static str,
+    },
+}
