@@ -1,1 +1,30 @@
-//! placeholder
+//! What a person wrote: `ashlar.toml`, `modules/**/*.toml` and `ashlar.lock`.
+//!
+//! The way of the data is `bytes → `[`written::Module`]` → `[`Module`]: [`parse_project`] and
+//! [`parse_module`] read the shape of a file and keep where each value stands; [`resolve()`] gives
+//! all of it meaning at once, or says everything that is wrong with it. [`load()`] does both.
+//!
+//! Nothing here touches the disk, the clock or the environment: files come through a [`Loader`]
+//! that is passed in. No digest is computed here either.
+
+mod init;
+mod load;
+pub mod lock;
+mod parse;
+mod phases;
+mod problem;
+mod resolve;
+mod resolved;
+mod schema;
+pub mod written;
+
+pub use init::{Template, init};
+pub use load::{Loader, load};
+pub use lock::Lock;
+pub use parse::{MODULE_LIMIT, PROJECT_FILE, module_name_of, parse_module, parse_project};
+pub use problem::{Place, Problem, Problems};
+pub use resolve::{option_variable, resolve};
+pub use resolved::{
+    Base, Build, Kind, Module, ModuleName, OptionValue, Origin, Outputs, Phase, Project, Source,
+};
+pub use schema::{module_schema, project_schema};

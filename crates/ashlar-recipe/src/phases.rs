@@ -1,0 +1,1 @@
+//! The default commands of the kinds.
