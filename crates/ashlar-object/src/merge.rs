@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Dir, Meta, Name, Node, RelPath, Tree};
+use crate::{Dir, Name, Node, RelPath, Tree};
 
 impl Tree {
     /// This tree with a layer over it: what the layer has replaces, directories merge, whiteouts
@@ -146,7 +146,7 @@ fn compare(one: &Dir, other: &Dir, at: &mut RelPath, found: &mut Vec<Conflict>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, File, Symlink};
+    use crate::{Digest, File, Meta, Symlink};
 
     fn file(content: &str) -> Node {
         Node::File(File { digest: Digest::of(content.as_bytes()), meta: Meta::FILE })

@@ -1,1 +1,34 @@
-//! placeholder
+//! From a resolved project and what is known of its files to a graph of steps with their keys;
+//! why a key changed; what a build will take.
+//!
+//! A pure room: facts come in (digests of files, the lock, durations), a plan comes out. It reads
+//! no file, no clock and no environment.
+//!
+//! # What is in a key
+//!
+//! | input | step key | action digest |
+//! |---|---|---|
+//! | format version, project salt, module salt | ✓ | ✓ (salt) |
+//! | scripts, working directory, declared outputs | ✓ | ✓ (command) |
+//! | declared environment, options used, `SOURCE_DATE_EPOCH` | ✓ | ✓ (command) |
+//! | architecture, base, tools | ✓ (keys of their steps) | ✓ (input tree) |
+//! | sources, patches and their order | ✓ (digests) | ✓ (input tree) |
+//! | common files | ✓ | ✓ (salt) |
+//! | dependencies | ✓ (their step keys, how mounted) | ✓ (their outputs, input tree) |
+//! | module name, description, time-out, jobs, paths of the machine, clock, user | – | – |
+
+mod facts;
+mod forecast;
+mod graph;
+mod inputs;
+mod keys;
+mod step;
+mod why;
+
+pub use facts::{BaseFact, Facts, SourceFact};
+pub use forecast::{Forecast, forecast, priorities};
+pub use graph::{GraphError, dot};
+pub use inputs::{Input, InputName, KeyInputs, Value};
+pub use keys::{FORMAT, PlanError, plan, tools_asked};
+pub use step::{Plan, Step, StepId, StepIndex, Work};
+pub use why::{Changed, compare};

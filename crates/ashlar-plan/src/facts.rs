@@ -1,0 +1,41 @@
+//! What must be known of the world before a plan can be made.
+
+use std::collections::BTreeMap;
+
+use ashlar_object::Digest;
+use ashlar_recipe::{Lock, ModuleName};
+
+/// Everything a plan depends on besides the project itself. Gathered by the room `build`.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The machine's architecture as `uname -m` says it: `x86_64`.
+    pub architecture: String,
+    /// The common files with their digests, by path in the project.
+    pub common: Vec<(String, Digest)>,
+    /// What the bases that are not Debian's are.
+    pub bases: BTreeMap<String, BaseFact>,
+    /// The sources of modules that are files of the project, and the patches of all.
+    pub sources: BTreeMap<ModuleName, Vec<SourceFact>>,
+    /// What names were resolved to.
+    pub lock: Lock,
+}
+
+/// What a base that is no Debian consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BaseFact {
+    /// The digest of the encoded tree of a folder.
+    Tree(Digest),
+    /// The digest of an archive.
+    Archive(Digest),
+    /// A fingerprint of this machine's file system.
+    Host(String),
+}
+
+/// What was found on disk for one source of a module, in the order of its recipe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceFact {
+    /// For a `path` source: the digest of its encoded tree.
+    pub tree: Option<Digest>,
+    /// Its patches in order: path in the project, digest, leading components to drop.
+    pub patches: Vec<(String, Digest, u32)>,
+}
