@@ -67,7 +67,8 @@ pub trait Store: Send + Sync {
 /// As [`Store::open`]; a damaged blob is `Ok(None)`.
 pub fn read(store: &dyn Store, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(mut reader) = store.open(digest)? else { return Ok(None) };
-    let mut bytes = Vec::with_capacity(usize::try_from(digest.size).unwrap_or_default().min(1 << 26));
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(digest.size).unwrap_or_default().min(1 << 26));
     match reader.read_to_end(&mut bytes) {
         Ok(_) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Ok(None),
