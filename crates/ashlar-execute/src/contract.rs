@@ -107,7 +107,12 @@ pub struct Finished {
 pub trait Executor: Send + Sync {
     /// Runs one command to its end. A failing command is an outcome; an error means that it could
     /// not be run.
-    fn run(&self, request: &Request, jobs: &Jobs, cancel: &Cancel) -> Result<Finished, ExecuteError>;
+    fn run(
+        &self,
+        request: &Request,
+        jobs: &Jobs,
+        cancel: &Cancel,
+    ) -> Result<Finished, ExecuteError>;
 }
 
 /// Why a command could not be run.

@@ -1,1 +1,44 @@
-//! placeholder
+//! One command in, one outcome out: the [`Executor`] contract and the [`Sandbox`] that keeps it
+//! on this machine.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `contract` | requests, outcomes, the [`Executor`] trait |
+//! | `cancel` | [`Cancel`]: stop everything that runs |
+//! | `jobs` | [`Jobs`]: one GNU make jobserver for all steps of a build |
+//! | `rights` | [`Rights`]: who runs this program, and how it becomes root of a name space |
+//! | `probe` | what the machine lacks |
+//! | `layers` | looking through layers; what a command really changed |
+//! | `shim` | the `make` that keeps `-j` from leaving the jobserver |
+//! | `log` | output, bounded |
+//! | `spec` | what is said to the helper process, and how |
+//! | `mounts`, `helper` | inside the helper process: mounts, then a user name space, then `bwrap` |
+//! | `attempt` | one helper process from its start until nothing of it is left |
+//! | `sandbox` | staging, running, keeping |
+//!
+//! Absent: step keys, graphs, decisions about what to run. Nothing here knows what a module is.
+
+mod attempt;
+mod cancel;
+mod contract;
+mod helper;
+mod jobs;
+mod layers;
+mod log;
+mod mounts;
+mod probe;
+mod rights;
+mod sandbox;
+mod shim;
+mod spec;
+
+pub use cancel::Cancel;
+pub use contract::{
+    DESTINATION, ExecuteError, Executor, Finished, Keep, Kept, Mount, Outcome, Request, Root,
+    SOURCE,
+};
+pub use helper::internal_sandbox;
+pub use jobs::{Jobs, Token, Tokens};
+pub use probe::probe;
+pub use rights::{Rights, reexec_command, rights};
+pub use sandbox::{OnOutput, Sandbox, SandboxOptions};

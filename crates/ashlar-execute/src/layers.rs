@@ -1,0 +1,178 @@
+//! Looking through layers without laying them over one another, and what a command really changed.
+
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ashlar_object::{Dir, Meta, Node, Tree};
+
+use crate::ExecuteError;
+
+/// The extended attribute of an opaque folder in an upper directory.
+const OPAQUE: &str = "user.overlay.opaque";
+
+/// Folders that belong to the sandbox and are never part of what a command changed.
+const OURS: [&str; 6] = ["build", "dev", "proc", "run", "sys", "tmp"];
+
+/// Trees laid over one another.
+pub(crate) struct Layers<'a>(Vec<&'a Arc<Dir>>);
+
+impl<'a> Layers<'a> {
+    /// From the lowest to the highest.
+    pub(crate) fn new(trees: impl DoubleEndedIterator<Item = &'a Tree>) -> Self {
+        Self(trees.rev().map(Tree::root).collect())
+    }
+
+    /// The folders that together make the folder `name` of this one; empty when there is none.
+    fn below(&self, name: &[u8]) -> Self {
+        let mut found = Vec::new();
+        for dir in &self.0 {
+            match dir.entries().get(name) {
+                Some(Node::Dir(child)) => {
+                    found.push(child);
+                    if child.is_opaque() {
+                        break;
+                    }
+                }
+                Some(_) => break,
+                None => {}
+            }
+        }
+        Self(found)
+    }
+
+    /// What the merged folder shows of its own.
+    fn meta(&self) -> Option<&Meta> {
+        self.0.first().map(|dir| dir.meta())
+    }
+
+    /// Takes from an upper directory what is not a change: what belongs to the sandbox, mount
+    /// points, and folders that are as below but for their times.
+    pub(crate) fn clean(
+        &self,
+        upper: &Path,
+        mounts: &[&str],
+        owner_base: u32,
+    ) -> Result<(), ExecuteError> {
+        for name in OURS {
+            // A base may have these; what was changed in them, if anything, is not its affair.
+            let path = upper.join(name);
+            if is_folder(&path) {
+                remove_all(&path).map_err(failed("remove", &path))?;
+            }
+        }
+        for mount in mounts {
+            self.clean_mount_point(upper, mount)?;
+        }
+        self.clean_folder(upper, owner_base)
+    }
+
+    /// A mount point that exists only for mounting, with the folders above it.
+    fn clean_mount_point(&self, upper: &Path, mount: &str) -> Result<(), ExecuteError> {
+        let names: Vec<&str> =
+            mount.split('/').filter(|name| !matches!(*name, "" | "." | "..")).collect();
+        for depth in (1..=names.len()).rev() {
+            let Some(names) = names.get(..depth) else { break };
+            let mut there = Self(self.0.clone());
+            for name in names {
+                there = there.below(name.as_bytes());
+            }
+            if there.meta().is_some() {
+                break;
+            }
+            let path: PathBuf = upper.join(names.join("/"));
+            match fs::remove_dir(&path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                // Something else is in it, which stays.
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => break,
+                Err(e) if e.kind() == io::ErrorKind::NotADirectory => break,
+                Err(e) => return Err(failed("remove", &path)(e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn clean_folder(&self, folder: &Path, owner_base: u32) -> Result<(), ExecuteError> {
+        for entry in fs::read_dir(folder).map_err(failed("read", folder))? {
+            let entry = entry.map_err(failed("read", folder))?;
+            if !entry.file_type().map_err(failed("read", folder))?.is_dir() {
+                continue;
+            }
+            let path = entry.path();
+            let below = self.below(entry.file_name().as_bytes());
+            // What is new below stays whole.
+            let Some(meta) = below.meta() else { continue };
+            if is_opaque(&path).map_err(failed("read", &path))? {
+                continue;
+            }
+            below.clean_folder(&path, owner_base)?;
+            let now = fs::symlink_metadata(&path).map_err(failed("read", &path))?;
+            if same(meta, &now, owner_base)
+                && !has_attributes(&path).map_err(failed("read", &path))?
+            {
+                match fs::remove_dir(&path) {
+                    Ok(()) => {}
+                    Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                    Err(e) => return Err(failed("remove", &path)(e)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> ExecuteError + use<'a> {
+    move |source| ExecuteError::Workspace { doing, path: path.to_path_buf(), source }
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+/// As `remove_dir_all`, but also through folders that their owner may not read. The process is
+/// root of everything here, so only the plain case occurs.
+fn remove_all(path: &Path) -> io::Result<()> {
+    fs::remove_dir_all(path)
+}
+
+fn same(below: &Meta, now: &Metadata, owner_base: u32) -> bool {
+    let (uid, gid) = below.owner();
+    now.mode() & 0o7777 == below.mode
+        && now.uid() == owner_base.wrapping_add(uid)
+        && now.gid() == owner_base.wrapping_add(gid)
+        && below.extra.as_ref().is_none_or(|extra| extra.xattrs.is_empty())
+}
+
+fn is_opaque(path: &Path) -> io::Result<bool> {
+    let mut value = [0; 8];
+    match rustix::fs::lgetxattr(path, OPAQUE, &mut value[..]) {
+        Ok(length) => Ok(value.get(..length) == Some(b"y".as_slice())),
+        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether it has extended attributes other than the overlay's own.
+fn has_attributes(path: &Path) -> io::Result<bool> {
+    let mut names = vec![0_u8; 64 << 10];
+    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::OPNOTSUPP) => 0,
+        Err(e) => return Err(e.into()),
+    };
+    let names = names.get(..length).unwrap_or_default();
+    let mut each = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(each.any(|name| !OsStr::from_bytes(name).as_bytes().starts_with(b"user.overlay.")))
+}
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;

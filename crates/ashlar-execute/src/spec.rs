@@ -1,0 +1,120 @@
+//! What is said to the helper process, and how.
+//!
+//! Its standard input is one end of a socket. The parent sends one byte with the descriptors that
+//! the helper needs, then the length of a [`Spec`] as JSON and the JSON. The helper makes its
+//! mounts, leaves for a user name space of its own and says [`READY`]; or it sends [`FAILED`] and
+//! a [`Failure`], and ends. The parent writes the maps of user ids and says [`GO`]. From then on
+//! the socket is not used.
+
+use std::collections::BTreeMap;
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize};
+
+/// The helper is in its user name space and waits for its maps.
+pub(crate) const READY: u8 = b'r';
+/// The helper could not do its part; a [`Failure`] follows.
+pub(crate) const FAILED: u8 = b'f';
+/// The maps are written.
+pub(crate) const GO: u8 = b'g';
+
+/// The most descriptors that are sent.
+const MOST: usize = 8;
+
+/// What the helper has to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    /// The workspace: `root`, `root-work`, `src`, `src-work`, `dest`, `home` for what is
+    /// written, `point` to assemble the root on, `layers` for short names of layers.
+    pub(crate) folder: PathBuf,
+    /// The user id outside that is root inside.
+    pub(crate) owner: u32,
+    pub(crate) root: RootSpec,
+    /// The staged source tree.
+    pub(crate) source: Option<PathBuf>,
+    /// Staged trees and where they are seen, read-only.
+    pub(crate) mounts: Vec<(PathBuf, String)>,
+    pub(crate) bwrap: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Where the command starts, absolute.
+    pub(crate) directory: String,
+    /// Whether the command has every capability of its name space.
+    pub(crate) all_capabilities: bool,
+    /// Whether standard input, output and error are the parent's.
+    pub(crate) terminal: bool,
+}
+
+/// What `/` is made of; folders from the highest layer to the lowest.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum RootSpec {
+    /// An overlay over these.
+    Layers(Vec<PathBuf>),
+    /// The machine's own folders, each under what the layers have of it.
+    Host {
+        layers: Vec<PathBuf>,
+        skeleton: PathBuf,
+        /// The store: a folder of the machine that contains it is left out.
+        avoid: PathBuf,
+    },
+}
+
+/// Why the helper gave up.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) what: String,
+    /// Present when the machine lacks something.
+    pub(crate) advice: Option<String>,
+}
+
+/// Sends descriptors and a spec.
+pub(crate) fn send(
+    mut socket: &UnixStream,
+    fds: &[BorrowedFd<'_>],
+    spec: &Spec,
+) -> std::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if fds.len() > MOST || !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(std::io::Error::other("too many descriptors"));
+    }
+    sendmsg(socket, &[IoSlice::new(b"s")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    let json = serde_json::to_vec(spec)?;
+    socket.write_all(&(json.len() as u64).to_le_bytes())?;
+    socket.write_all(&json)
+}
+
+/// Receives what [`send`] sent.
+pub(crate) fn receive(mut socket: &UnixStream) -> std::io::Result<(Vec<OwnedFd>, Spec)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let got = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    if got.bytes != 1 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    let mut length = [0; 8];
+    socket.read_exact(&mut length)?;
+    let mut json = Vec::new();
+    socket.take(u64::from_le_bytes(length)).read_to_end(&mut json)?;
+    Ok((fds, serde_json::from_slice(&json)?))
+}
