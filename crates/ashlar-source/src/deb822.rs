@@ -1,0 +1,1 @@
+//! RFC 822 stanzas as Debian writes them.

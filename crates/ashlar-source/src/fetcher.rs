@@ -1,0 +1,304 @@
+//! The [`Fetcher`]: files into the store, trees out of files.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use ashlar_object::{Digest, Node, Tree};
+use ashlar_recipe::lock::{LockedDeb, LockedFile};
+use ashlar_store::{Capture, Store, StoreError};
+
+use crate::patch::Patch;
+use crate::{Apt, DscError, Keep, SourceError, UrlError, dsc, git, patch, unpack, url};
+
+/// Finds the digest of a file that was fetched earlier by its SHA-256.
+pub type Recall<'a> = &'a (dyn Fn(&[u8; 32]) -> Option<Digest> + Sync);
+
+/// Remembers the digest of a file that was fetched.
+pub type Remember<'a> = &'a (dyn Fn(&[u8; 32], Digest) + Sync);
+
+/// Brings sources into the store. Nothing that the store has is fetched again.
+pub struct Fetcher<'a> {
+    store: &'a dyn Store,
+    scratch: PathBuf,
+    offline: bool,
+    apt: &'a Apt,
+    recall: Recall<'a>,
+    remember: Remember<'a>,
+}
+
+impl<'a> Fetcher<'a> {
+    /// A fetcher. `scratch` is a private folder, best on the file system of the store: half
+    /// fetched files and unpacked trees live there for a while, clones of git repositories stay.
+    #[must_use]
+    pub fn new(
+        store: &'a dyn Store,
+        scratch: PathBuf,
+        offline: bool,
+        apt: &'a Apt,
+        recall: Recall<'a>,
+        remember: Remember<'a>,
+    ) -> Self {
+        Self { store, scratch, offline, apt, recall, remember }
+    }
+
+    /// A file at an address, or at one of its mirrors in order, checked against its SHA-256
+    /// (64 hexadecimal digits).
+    ///
+    /// # Errors
+    /// When no address gives the file, or offline when the store does not have it.
+    pub fn fetch_url(
+        &self,
+        url: &str,
+        mirrors: &[String],
+        sha256: &str,
+    ) -> Result<Digest, SourceError> {
+        let hash = parse_sha256(sha256).ok_or_else(|| UrlError::Sha256(sha256.to_owned()))?;
+        if let Some(known) = (self.recall)(&hash)
+            && known.hash == hash
+            && self.store.missing(&[known])?.is_empty()
+        {
+            return Ok(known);
+        }
+        let urls: Vec<&str> = [url].into_iter().chain(mirrors.iter().map(String::as_str)).collect();
+        if self.offline && !urls.iter().any(|u| u.starts_with("file:")) {
+            return Err(SourceError::Offline { what: vec![url.to_owned()] });
+        }
+        let folder = self.temporary()?;
+        let file = folder.path().join("file");
+        url::download(&urls, &hash, self.offline, &file)?;
+        let digest = self.put_file(&file)?;
+        (self.remember)(&digest.hash, digest);
+        Ok(digest)
+    }
+
+    /// A file of a Debian archive, from any mirror the machine's apt knows.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch_debian_all`].
+    pub fn fetch_debian(&self, file: &LockedFile) -> Result<Digest, SourceError> {
+        self.fetch_debian_all(std::slice::from_ref(&file)).map(|digests| digests[0])
+    }
+
+    /// Several files of Debian archives at once; digests in the order given.
+    ///
+    /// # Errors
+    /// When a file is nowhere to be had, or offline when the store lacks one. What could be
+    /// fetched is in the store all the same.
+    pub fn fetch_debian_all(&self, files: &[&LockedFile]) -> Result<Vec<Digest>, SourceError> {
+        let digests = files
+            .iter()
+            .map(|file| {
+                let hash = parse_sha256(&file.sha256)
+                    .ok_or_else(|| DscError::Sha256(file.path.clone(), file.sha256.clone()))?;
+                Ok(Digest { hash, size: file.size })
+            })
+            .collect::<Result<Vec<_>, SourceError>>()?;
+        let missing = self.store.missing(&digests)?;
+        let mut wanted: Vec<(&LockedFile, Digest)> = files
+            .iter()
+            .zip(&digests)
+            .filter(|(_, digest)| missing.contains(digest))
+            .map(|(file, digest)| (*file, *digest))
+            .collect();
+        wanted.sort_by_key(|(_, digest)| *digest);
+        wanted.dedup_by_key(|(_, digest)| *digest);
+        if wanted.is_empty() {
+            return Ok(digests);
+        }
+        if self.offline {
+            let what = wanted.iter().map(|(file, _)| file.path.clone()).collect();
+            return Err(SourceError::Offline { what });
+        }
+        let folder = self.temporary()?;
+        self.apt.download(&wanted, folder.path(), &mut |path, digest| {
+            self.put_file(path)?;
+            (self.remember)(&digest.hash, digest);
+            Ok(())
+        })?;
+        Ok(digests)
+    }
+
+    /// The tree of a commit, without `.git`.
+    ///
+    /// # Errors
+    /// When the commit cannot be fetched, or offline when no earlier run fetched it.
+    pub fn fetch_git(
+        &self,
+        url: &str,
+        commit: &str,
+        submodules: bool,
+    ) -> Result<(Digest, Tree), SourceError> {
+        self.git_tree(url, commit, submodules, &[])
+    }
+
+    /// The patched tree of a commit, without `.git`.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch_git`], and when a patch does not apply.
+    pub fn git_tree(
+        &self,
+        url: &str,
+        commit: &str,
+        submodules: bool,
+        patches: &[Patch],
+    ) -> Result<(Digest, Tree), SourceError> {
+        let folder = self.temporary()?;
+        let tree = folder.path().join("tree");
+        let clones = self.scratch.join("git");
+        git::export(&git::Wanted { url, commit, submodules }, &clones, self.offline, &tree)?;
+        self.finish(&tree, patches)
+    }
+
+    /// The unpacked and patched tree of a Debian source package, with Debian's patches first.
+    ///
+    /// # Errors
+    /// When a file cannot be fetched, is not what the `.dsc` says, or a patch does not apply.
+    pub fn deb_tree(
+        &self,
+        locked: &LockedDeb,
+        patches: &[Patch],
+    ) -> Result<(Digest, Tree), SourceError> {
+        let files: Vec<&LockedFile> = locked.files.iter().collect();
+        let digests = self.fetch_debian_all(&files)?;
+        let folder = self.temporary()?;
+        let parts: Vec<(&LockedFile, Digest)> = files.into_iter().zip(digests).collect();
+        let tree = dsc::unpack(self.store, &parts, folder.path())?;
+        self.finish(&tree, patches)
+    }
+
+    /// The patched tree of a file at an address: what is in it when it is an archive and
+    /// `unpack_it`, otherwise the file alone, named as the last part of the address.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch_url`], and when the archive or a patch is bad.
+    pub fn url_tree(
+        &self,
+        url: &str,
+        mirrors: &[String],
+        sha256: &str,
+        unpack_it: bool,
+        patches: &[Patch],
+    ) -> Result<(Digest, Tree), SourceError> {
+        let digest = self.fetch_url(url, mirrors, sha256)?;
+        let name = url::file_name(url)?;
+        self.file_tree(&digest, &name, unpack_it, patches)
+    }
+
+    /// The patched tree of a file that is in the store, as [`Fetcher::url_tree`] makes it.
+    ///
+    /// # Errors
+    /// When the blob is not there, or the archive or a patch is bad.
+    pub fn file_tree(
+        &self,
+        digest: &Digest,
+        name: &str,
+        unpack_it: bool,
+        patches: &[Patch],
+    ) -> Result<(Digest, Tree), SourceError> {
+        let folder = self.temporary()?;
+        let raw = folder.path().join("tree");
+        std::fs::create_dir(&raw).map_err(SourceError::io("create", &raw))?;
+        let bad = |e| SourceError::Unpack(name.to_owned(), e);
+        let is_archive = unpack_it && unpack::is_archive(&mut *self.open(digest)?).map_err(bad)?;
+        let tree = if is_archive {
+            unpack::unpack(&mut *self.open(digest)?, &raw, Keep::Content).map_err(bad)?;
+            unpack::without_top(&raw)?
+        } else {
+            self.write_blob(digest, &raw.join(name), false)?;
+            raw
+        };
+        self.finish(&tree, patches)
+    }
+
+    /// A tree of the store with patches applied; the tree itself when there are none.
+    ///
+    /// # Errors
+    /// When a blob of the tree is missing or a patch does not apply.
+    pub fn patched(&self, tree: &Tree, patches: &[Patch]) -> Result<(Digest, Tree), SourceError> {
+        if patches.is_empty() {
+            let digest = ashlar_store::put(self.store, &tree.encode())?;
+            return Ok((digest, tree.clone()));
+        }
+        let folder = self.temporary()?;
+        let copy = folder.path().join("tree");
+        std::fs::create_dir(&copy).map_err(SourceError::io("create", &copy))?;
+        self.write_tree(tree, &copy)?;
+        self.finish(&copy, patches)
+    }
+
+    /// Applies patches and gives the folder to the store.
+    fn finish(&self, folder: &Path, patches: &[Patch]) -> Result<(Digest, Tree), SourceError> {
+        if !patches.is_empty() {
+            patch::apply(folder, patches, patch::Rules::Project)?;
+            unpack::normalise(folder)?;
+        }
+        Ok(self.store.keep_folder(folder, Capture::Outputs)?)
+    }
+
+    fn temporary(&self) -> Result<tempfile::TempDir, SourceError> {
+        let folder = self.scratch.join("tmp");
+        std::fs::create_dir_all(&folder).map_err(SourceError::io("create", &folder))?;
+        tempfile::tempdir_in(&folder).map_err(SourceError::io("create a folder in", &folder))
+    }
+
+    fn put_file(&self, path: &Path) -> Result<Digest, SourceError> {
+        let mut file = std::fs::File::open(path).map_err(SourceError::io("open", path))?;
+        Ok(self.store.put(&mut file)?)
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Box<dyn std::io::Read + Send>, SourceError> {
+        open(self.store, digest)
+    }
+
+    fn write_blob(&self, digest: &Digest, to: &Path, exec: bool) -> Result<(), SourceError> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut reader = self.open(digest)?.take(u64::MAX);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(if exec { 0o755 } else { 0o644 })
+            .open(to)
+            .map_err(SourceError::io("create", to))?;
+        std::io::copy(&mut reader, &mut file).map_err(SourceError::io("write", to))?;
+        Ok(())
+    }
+
+    fn write_tree(&self, tree: &Tree, to: &Path) -> Result<(), SourceError> {
+        let mut todo = vec![(tree.root().clone(), to.to_owned())];
+        while let Some((dir, at)) = todo.pop() {
+            for (name, node) in dir.entries() {
+                let path = at.join(name.as_os_str());
+                match node {
+                    Node::Dir(child) => {
+                        std::fs::create_dir(&path).map_err(SourceError::io("create", &path))?;
+                        todo.push((child.clone(), path));
+                    }
+                    Node::File(file) => {
+                        self.write_blob(&file.digest, &path, file.meta.mode & 0o111 != 0)?;
+                    }
+                    Node::Symlink(link) => {
+                        let target: &std::ffi::OsStr =
+                            std::os::unix::ffi::OsStrExt::from_bytes(&link.target);
+                        std::os::unix::fs::symlink(target, &path)
+                            .map_err(SourceError::io("create", &path))?;
+                    }
+                    Node::Whiteout => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a blob that must be there.
+pub(crate) fn open(
+    store: &dyn Store,
+    digest: &Digest,
+) -> Result<Box<dyn std::io::Read + Send>, SourceError> {
+    Ok(store.open(digest)?.ok_or(StoreError::Missing(*digest))?)
+}
+
+/// 64 hexadecimal digits of either case.
+pub(crate) fn parse_sha256(text: &str) -> Option<[u8; 32]> {
+    Digest::from_hex(&text.to_ascii_lowercase(), 0).ok().map(|digest| digest.hash)
+}
