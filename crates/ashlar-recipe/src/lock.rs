@@ -7,10 +7,23 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::problem::Problem;
+use toml::de::DeTable;
+
+use crate::parse::syntax;
+use crate::problem::{Problem, Problems};
+use crate::written::Span;
 
 /// The newest version of the format that this program reads and the one it writes.
 pub const VERSION: u32 = 1;
+
+/// The lock file, relative to the project.
+pub const FILE: &str = "ashlar.lock";
+
+const HEADER: &str = "\
+# What names were resolved to: Debian packages and sources with their checksums.
+# Written by `ashlar lock`; keep it under version control, do not edit it.
+";
+const AGAIN: &str = "it is written by `ashlar lock`, which can write it anew";
 
 /// A lock file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,17 +50,142 @@ impl Lock {
     /// Reads a lock file.
     ///
     /// # Errors
-    /// When it is no lock file, or one of a newer Ashlar.
-    pub fn parse(text: &str) -> Result<Self, Problem> {
-        let _ = text; // filled in below
-        Err(Problem::new("not there yet"))
+    /// When it is no lock file, or one of a newer Ashlar, or contradicts itself.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        Self::read(text).map_err(|problem| {
+            let sources = [(FILE.to_owned(), text.to_owned())].into();
+            Problems { list: vec![problem], more: 0, sources }
+        })
     }
 
-    /// The lock file as text, always the same for the same content.
+    fn read(text: &str) -> Result<Self, Problem> {
+        let spoiled = |error: &toml::de::Error, problem: Problem| {
+            problem.at(FILE, error.span().unwrap_or_default().into(), "").help(AGAIN)
+        };
+        let table = DeTable::parse(text).map_err(|e| spoiled(&e, syntax(e.message())))?;
+        // The version first: what a newer one has besides means nothing to this one.
+        let version = table.get_ref().get("version").ok_or_else(|| {
+            Problem::new("the lock file has no version").at(FILE, Span::default(), "").help(AGAIN)
+        })?;
+        let number = version.get_ref().as_integer();
+        let number = number.and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok());
+        match number {
+            Some(1..=VERSION) => {}
+            Some(newer) if newer > VERSION => {
+                let message =
+                    format!("the lock file has version {newer}, and this is for {VERSION}");
+                return Err(Problem::new(message).at(FILE, version.span().into(), "").help(
+                    "a newer Ashlar wrote it: use that, or write it anew with `ashlar lock`",
+                ));
+            }
+            _ => {
+                return Err(Problem::new("the lock file has no version that exists")
+                    .at(FILE, version.span().into(), "")
+                    .help(AGAIN));
+            }
+        }
+        let lock = Self::deserialize(toml::Deserializer::from(table))
+            .map_err(|e| spoiled(&e, Problem::new(e.message().trim())))?;
+        lock.check().map_err(|(message, key)| {
+            let start = text.find(&quoted(&key)).unwrap_or_default();
+            Problem::new(message).at(FILE, Span::from(start..start + key.len() + 2), "").help(AGAIN)
+        })?;
+        Ok(lock)
+    }
+
+    /// What is wrong, and the text that shows where.
+    fn check(&self) -> Result<(), (String, String)> {
+        let bases = self.base.values().flat_map(|base| &base.packages);
+        for id in bases.chain(self.tools.iter().flat_map(|tools| &tools.packages)) {
+            if !self.package.contains_key(id) {
+                return Err((format!("`{id}` is named, but not in `package`"), id.clone()));
+            }
+        }
+        for file in self.package.values().chain(self.source.values().flat_map(|deb| &deb.files)) {
+            let inside = file.path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+            if !inside || file.path.chars().any(char::is_control) {
+                return Err((format!("`{}` is not a plain path", file.path), file.path.clone()));
+            }
+            let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+            if file.sha256.len() != 64 || !file.sha256.bytes().all(lower) {
+                let message = format!("`{}` is not an SHA-256 sum", file.sha256);
+                return Err((message, file.sha256.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lock file as text: always the same for the same content, and a line for each package,
+    /// so that a change of one is a change of one line.
     #[must_use]
     pub fn to_text(&self) -> String {
-        String::new()
+        let mut out = String::from(HEADER);
+        out.push_str(&format!("version = {VERSION}\n"));
+        for (name, base) in &self.base {
+            out.extend(["\n[base.", &key(name), "]\n"]);
+            list(&mut out, "asked", &base.asked);
+            out.extend(["architecture = ", &quoted(&base.architecture), "\n"]);
+            list(&mut out, "packages", &base.packages);
+        }
+        for tools in &self.tools {
+            out.extend(["\n[[tools]]\nbase = ", &quoted(&tools.base), "\n"]);
+            list(&mut out, "asked", &tools.asked);
+            list(&mut out, "packages", &tools.packages);
+        }
+        for (name, deb) in &self.source {
+            out.extend(["\n[source.", &key(name), "]\n"]);
+            out.extend(["version = ", &quoted(&deb.version), "\n"]);
+            if !deb.build_depends.is_empty() {
+                list(&mut out, "build_depends", &deb.build_depends);
+            }
+            out.push_str("files = [\n");
+            for file in &deb.files {
+                out.extend(["    ", &inline(file), ",\n"]);
+            }
+            out.push_str("]\n");
+        }
+        if !self.package.is_empty() {
+            out.push_str("\n[package]\n");
+        }
+        for (id, file) in &self.package {
+            out.extend([&key(id), " = ", &inline(file), "\n"]);
+        }
+        out
     }
+}
+
+/// A text in quotes.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A key, in quotes where it needs them.
+fn key(text: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !text.is_empty() && text.chars().all(bare) { text.to_owned() } else { quoted(text) }
+}
+
+fn list(out: &mut String, name: &str, items: &[String]) {
+    out.extend([name, " = ["]);
+    for item in items {
+        out.extend(["\n    ", &quoted(item), ","]);
+    }
+    out.push_str(if items.is_empty() { "]\n" } else { "\n]\n" });
+}
+
+fn inline(file: &LockedFile) -> String {
+    let LockedFile { path, sha256, size } = file;
+    format!("{{ path = {}, sha256 = {}, size = {size} }}", quoted(path), quoted(sha256))
 }
 
 /// A resolved Debian base.
@@ -100,3 +238,7 @@ pub struct LockedFile {
     /// Its size in bytes.
     pub size: u64,
 }
+
+#[cfg(test)]
+#[path = "lock_tests.rs"]
+mod tests;

@@ -12,6 +12,8 @@ mod source;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use build::KINDS;
+
 use crate::problem::{Problem, Problems, SHOWN};
 use crate::resolved::Project;
 use crate::written::{self, Span, Text};
