@@ -28,3 +28,6 @@ pub use resolved::{
     Base, Build, Kind, Module, ModuleName, OptionValue, Origin, Outputs, Phase, Project, Source,
 };
 pub use schema::{module_schema, project_schema};
+
+#[cfg(test)]
+mod mistake_tests;

@@ -107,4 +107,4 @@ fn unreadable(path: &str, error: &io::Error) -> Problems {
 
 #[cfg(test)]
 #[path = "load_tests.rs"]
-mod tests;
+pub(crate) mod tests;

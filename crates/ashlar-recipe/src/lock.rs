@@ -52,21 +52,19 @@ impl Lock {
     /// # Errors
     /// When it is no lock file, or one of a newer Ashlar, or contradicts itself.
     pub fn parse(text: &str) -> Result<Self, Problems> {
-        Self::read(text).map_err(|problem| {
+        let refuse = |problem: Problem, span: Span, help: &str| {
             let sources = [(FILE.to_owned(), text.to_owned())].into();
-            Problems { list: vec![problem], more: 0, sources }
-        })
-    }
-
-    fn read(text: &str) -> Result<Self, Problem> {
+            Problems { list: vec![problem.at(FILE, span, "").help(help)], more: 0, sources }
+        };
         let spoiled = |error: &toml::de::Error, problem: Problem| {
-            problem.at(FILE, error.span().unwrap_or_default().into(), "").help(AGAIN)
+            refuse(problem, error.span().unwrap_or_default().into(), AGAIN)
         };
         let table = DeTable::parse(text).map_err(|e| spoiled(&e, syntax(e.message())))?;
         // The version first: what a newer one has besides means nothing to this one.
-        let version = table.get_ref().get("version").ok_or_else(|| {
-            Problem::new("the lock file has no version").at(FILE, Span::default(), "").help(AGAIN)
-        })?;
+        let Some(version) = table.get_ref().get("version") else {
+            let problem = Problem::new("the lock file has no version");
+            return Err(refuse(problem, Span::default(), AGAIN));
+        };
         let number = version.get_ref().as_integer();
         let number = number.and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok());
         match number {
@@ -74,21 +72,20 @@ impl Lock {
             Some(newer) if newer > VERSION => {
                 let message =
                     format!("the lock file has version {newer}, and this is for {VERSION}");
-                return Err(Problem::new(message).at(FILE, version.span().into(), "").help(
-                    "a newer Ashlar wrote it: use that, or write it anew with `ashlar lock`",
-                ));
+                let help = "a newer Ashlar wrote it: use that, or write it anew with `ashlar lock`";
+                return Err(refuse(Problem::new(message), version.span().into(), help));
             }
             _ => {
-                return Err(Problem::new("the lock file has no version that exists")
-                    .at(FILE, version.span().into(), "")
-                    .help(AGAIN));
+                let problem = Problem::new("the lock file has no version that exists");
+                return Err(refuse(problem, version.span().into(), AGAIN));
             }
         }
         let lock = Self::deserialize(toml::Deserializer::from(table))
             .map_err(|e| spoiled(&e, Problem::new(e.message().trim())))?;
-        lock.check().map_err(|(message, key)| {
-            let start = text.find(&quoted(&key)).unwrap_or_default();
-            Problem::new(message).at(FILE, Span::from(start..start + key.len() + 2), "").help(AGAIN)
+        lock.check().map_err(|(message, shown)| {
+            let start = text.find(&quoted(&shown)).unwrap_or_default();
+            let span = Span::from(start..start + shown.len() + 2);
+            refuse(Problem::new(message), span, AGAIN)
         })?;
         Ok(lock)
     }

@@ -1,5 +1,6 @@
 //! What is wrong with a project's files: where, why, and what to do about it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
@@ -136,7 +137,8 @@ impl Problems {
         Some((line.number, line.column))
     }
 
-    /// All problems as plain text, as compilers print them.
+    /// All problems as plain text, as compilers print them. Characters that a terminal would act
+    /// on are escaped or left out.
     #[must_use]
     pub fn render_plain(&self) -> String {
         let mut out = String::new();
@@ -144,17 +146,17 @@ impl Problems {
             if n > 0 {
                 out.push('\n');
             }
-            match &problem.place {
-                Some(place) => {
-                    self.render_place(&mut out, "", place, &problem.message, &place.label)
-                }
-                None => out.extend([&problem.message, "\n"]),
+            let message = printable(&problem.message);
+            if let Some(place) = &problem.place {
+                self.render_place(&mut out, "", place, &message, &place.label);
+            } else {
+                out.extend([&message, "\n"]);
             }
             for place in &problem.related {
-                self.render_place(&mut out, "  ", place, &place.label, "");
+                self.render_place(&mut out, "  ", place, &printable(&place.label), "");
             }
             if let Some(help) = &problem.help {
-                out.extend(["  help: ", help, "\n"]);
+                out.extend(["  help: ", &printable(help), "\n"]);
             }
         }
         if self.more > 0 {
@@ -165,11 +167,11 @@ impl Problems {
 
     fn render_place(&self, out: &mut String, indent: &str, at: &Place, head: &str, label: &str) {
         let Some(text) = self.sources.get(&at.file) else {
-            out.extend([indent, &at.file, ": ", head, "\n"]);
+            out.extend([indent, &printable(&at.file), ": ", head, "\n"]);
             return;
         };
         let line = Line::of(text, at.span);
-        let (file, number, column) = (&at.file, line.number, line.column);
+        let (file, number, column) = (printable(&at.file), line.number, line.column);
         // Writing to a String cannot fail.
         let _infallible = writeln!(out, "{indent}{file}:{number}:{column}: {head}");
         if line.shown.trim().is_empty() {
@@ -177,9 +179,18 @@ impl Problems {
         }
         let _infallible = writeln!(out, "{indent}  {}", line.shown);
         let (space, marks) = (" ".repeat(line.before), "^".repeat(line.marked));
-        let label = if label.is_empty() { String::new() } else { format!(" {label}") };
+        let label = if label.is_empty() { String::new() } else { format!(" {}", printable(label)) };
         let _infallible = writeln!(out, "{indent}  {space}{marks}{label}");
     }
+}
+
+/// The text without characters that a terminal would act on.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.into() };
+    text.chars().map(escape).collect::<String>().into()
 }
 
 /// The line of a text in which a place begins, ready to be shown.
@@ -228,7 +239,8 @@ pub(crate) fn nearest<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let length = written.chars().count();
-    if length > 100 {
+    // Every name is near to one of a single letter.
+    if !(2..=100).contains(&length) {
         return None;
     }
     let bound = (length / 3).max(1);
@@ -252,5 +264,48 @@ pub(crate) fn enumerate<'a>(names: impl IntoIterator<Item = &'a str>) -> String 
         None => "none".to_owned(),
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, span: std::ops::Range<usize>) -> String {
+        let problem = Problem::new("wrong\u{1b}[2J").at("a.toml", span.into(), "here");
+        let sources = [("a.toml".to_owned(), text.to_owned())].into();
+        Problems { list: vec![problem], more: 0, sources }.render_plain()
+    }
+
+    #[test]
+    fn nothing_reaches_the_terminal_raw() {
+        let text = "a = 1\t\u{1b}[31m\n";
+        assert_eq!(shown(text, 4..5), "a.toml:1:5: wrong\\u{1b}[2J\n  a = 1  [31m\n      ^ here\n");
+    }
+
+    #[test]
+    fn spans_of_another_version_of_the_file() {
+        for span in [0..0, 3..3, 4..90, 100..200] {
+            assert!(shown("é\né", span.clone()).starts_with("a.toml:"), "{span:?}");
+        }
+        assert!(shown("", 0..9).starts_with("a.toml:1:1: "));
+        assert!(shown("x = 1\ny = 2\n", 6..100).ends_with("  y = 2\n  ^^^^^ here\n"));
+    }
+
+    #[test]
+    fn without_the_text_the_file_is_named() {
+        let problem = Problem::new("wrong").at("a.toml", Span::default(), "here").help("try");
+        let problems = Problems { list: vec![problem], ..Problems::default() };
+        assert_eq!(problems.render_plain(), "a.toml: wrong\n  help: try\n");
+    }
+
+    #[test]
+    fn near_names() {
+        let known = ["depends", "description", "base"];
+        assert_eq!(nearest("dependss", known), Some("depends"));
+        assert_eq!(nearest("bsae", known), Some("base"));
+        assert_eq!(nearest("x", known), None);
+        assert_eq!(nearest("something", known), None);
+        assert_eq!(nearest(&"d".repeat(1 << 20), known), None);
     }
 }

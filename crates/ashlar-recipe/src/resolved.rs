@@ -61,7 +61,7 @@ impl std::borrow::Borrow<str> for ModuleName {
 pub struct Project {
     /// Its name.
     pub name: String,
-    /// What is built when no target is named.
+    /// What is built when no target is named: what the project file says, or else all modules.
     pub default: Vec<ModuleName>,
     /// Enters every key.
     pub salt: String,
@@ -138,7 +138,8 @@ pub struct Module {
 /// One source of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The folder below `SRCDIR` it goes to; empty for `SRCDIR` itself. Relative, without `..`.
+    /// The folder below `SRCDIR` it goes to; empty for `SRCDIR` itself. Relative, without `.`
+    /// and `..`. No two sources of a module have the same one.
     pub into: String,
     /// Where it comes from.
     pub origin: Origin,
@@ -160,7 +161,7 @@ pub enum Origin {
     Url {
         /// Where: `https://`, `http://` or `file://`.
         url: String,
-        /// The SHA-256 of the file, 64 hexadecimal digits.
+        /// The SHA-256 of the file, 64 hexadecimal digits, lower case.
         sha256: String,
         /// More addresses of the same file.
         mirrors: Vec<String>,
@@ -171,14 +172,14 @@ pub enum Origin {
     Git {
         /// Where git fetches from.
         url: String,
-        /// The full commit id: 40 or 64 hexadecimal digits.
+        /// The full commit id: 40 or 64 hexadecimal digits, lower case.
         commit: String,
         /// Whether submodules are fetched too.
         submodules: bool,
     },
     /// A file or folder of the project, relative to it.
     Path {
-        /// Relative to the project, without `..`.
+        /// Relative to the project, without `..`; `.` for the project itself.
         path: PathBuf,
     },
 }

@@ -78,6 +78,11 @@ impl<'a> Reader<'a> {
     }
 
     pub fn text(&mut self, key: &str, value: Value<'_>) -> Option<Text> {
+        self.text_of(key, "a text", value)
+    }
+
+    /// A text that is, or is part of, what is expected.
+    fn text_of(&mut self, key: &str, expected: &str, value: Value<'_>) -> Option<Text> {
         let span = Span::from(value.span());
         match value.into_inner() {
             DeValue::String(text) if !text.contains('\0') => {
@@ -90,13 +95,13 @@ impl<'a> Reader<'a> {
             }
             other => {
                 let help = match &other {
-                    DeValue::Array(_) => Some("write one text, without the brackets".to_owned()),
+                    DeValue::Array(_) => Some("write a text, without the brackets".to_owned()),
                     DeValue::Integer(n) => Some(format!("write it in quotes: \"{n}\"")),
                     DeValue::Boolean(b) => Some(format!("write it in quotes: \"{b}\"")),
                     _ => None,
                 };
                 let value = Spanned::new(span.range(), other);
-                self.wrong_type(key, "a text", &value, help);
+                self.wrong_type(key, expected, &value, help);
                 None
             }
         }
@@ -106,7 +111,8 @@ impl<'a> Reader<'a> {
         let span = Span::from(value.span());
         match value.into_inner() {
             DeValue::Array(array) => {
-                let texts = array.into_iter().filter_map(|item| self.text(key, item)).collect();
+                let each = |item| self.text_of(key, "a list of texts", item);
+                let texts = array.into_iter().filter_map(each).collect();
                 Some(At { value: texts, span })
             }
             other => {
