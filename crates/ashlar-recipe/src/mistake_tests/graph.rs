@@ -340,3 +340,26 @@ modules/a.toml:1:18: there is no option `tracing`
 "#,
     );
 }
+
+/// The walk comes to `c` first, and still the cycle is told from its first module.
+#[test]
+fn cycle_entered_in_the_middle() {
+    let needs = |other: &str| format!("depends = [\"{other}\"]\n{GROUP}");
+    refused(
+        PROJECT,
+        &[
+            ("modules/a.toml", &needs("c")),
+            ("modules/b.toml", &needs("c")),
+            ("modules/c.toml", &needs("b")),
+        ],
+        &[],
+        r#"modules/b.toml:1:12: modules depend on each other in a cycle: b -> c -> b
+  depends = ["c"]
+             ^^^ `b` needs `c`
+  modules/c.toml:1:12: `c` needs `b`
+    depends = ["b"]
+               ^^^
+  help: take one of these out, or split a module in two
+"#,
+    );
+}
