@@ -447,6 +447,22 @@ pub fn tools_asked(
     Ok(asked)
 }
 
+/// The names of the modules of kind `deb` that a module depends on, directly or not: their
+/// packages are installed before it is built.
+#[must_use]
+pub fn deb_dependencies<'p>(project: &'p Project, module: &'p Module) -> Vec<&'p str> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut todo: Vec<&ModuleName> = module.depends.iter().collect();
+    while let Some(name) = todo.pop() {
+        let Some(module) = project.modules.get(name) else { continue };
+        if seen.insert(name) {
+            todo.extend(&module.depends);
+        }
+    }
+    seen.retain(|name| project.modules[*name].build.kind == Kind::Deb);
+    seen.into_iter().map(ModuleName::as_str).collect()
+}
+
 fn label(origin: &Origin, into: &str) -> String {
     let what = match origin {
         Origin::Deb { package } => package.clone(),
@@ -482,7 +498,3 @@ fn package_inputs(lock: &Lock, ids: &[String], inputs: &mut KeyInputs) -> Result
     }
     Ok(())
 }
-
-#[cfg(test)]
-#[path = "keys_tests.rs"]
-mod tests;

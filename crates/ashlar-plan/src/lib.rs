@@ -29,6 +29,6 @@ pub use facts::{BaseFact, Facts, SourceFact};
 pub use forecast::{Forecast, forecast, priorities};
 pub use graph::{GraphError, dot};
 pub use inputs::{Input, InputName, KeyInputs, Value};
-pub use keys::{FORMAT, PlanError, plan, tools_asked};
+pub use keys::{FORMAT, PlanError, deb_dependencies, plan, tools_asked};
 pub use step::{Plan, Step, StepId, StepIndex, Work};
 pub use why::{Changed, compare};
