@@ -35,7 +35,8 @@ pub(crate) fn default(kind: Kind, phase: usize) -> Option<&'static str> {
         ],
         Kind::Deb => [
             "",
-            r#"DEB_BUILD_OPTIONS="parallel=$JOBS" dpkg-buildpackage -b -uc -us ARGS"#,
+            // Makefiles below take DESTDIR, ARCH and the like for their own when they find them.
+            r#"DEB_BUILD_OPTIONS="parallel=$JOBS" env -u DESTDIR -u SRCDIR -u ARCH -u JOBS dpkg-buildpackage -b -uc -us ARGS"#,
             // Without udebs or debug packages the pattern stays as it is, and names no file.
             "for package in ../*.deb ../*.udeb ../*.ddeb; do\n    \
                 if [ -e \"$package\" ]; then mv \"$package\" \"$DESTDIR/\"; fi\n\
@@ -66,9 +67,13 @@ pub(crate) fn plain(command: &str) -> String {
     command.replacen(ARGUMENTS, "", 1)
 }
 
-/// The command of kind `deb` with its profiles and build options, which hold plain words only.
+/// The command that builds packages with its profiles and build options, which hold plain words
+/// only. Other commands of kind `deb` stay as they are.
 pub(crate) fn deb(command: &str, profiles: &[String], options: &[String]) -> String {
     let mut command = command.to_owned();
+    if !command.starts_with("DEB_BUILD_OPTIONS=") {
+        return command;
+    }
     if !options.is_empty() {
         command = command.replacen("parallel=", &format!("{} parallel=", options.join(" ")), 1);
     }
@@ -121,8 +126,10 @@ mod tests {
         let command = plain(default(Kind::Deb, 1).unwrap());
         assert_eq!(
             deb(&command, &["nodoc".into(), "stage1".into()], &["nocheck".into()]),
-            r#"DEB_BUILD_PROFILES="nodoc stage1" DEB_BUILD_OPTIONS="nocheck parallel=$JOBS" dpkg-buildpackage -b -uc -us"#
+            r#"DEB_BUILD_PROFILES="nodoc stage1" DEB_BUILD_OPTIONS="nocheck parallel=$JOBS" env -u DESTDIR -u SRCDIR -u ARCH -u JOBS dpkg-buildpackage -b -uc -us"#
         );
+        let install = default(Kind::Deb, 2).unwrap();
+        assert_eq!(deb(install, &["nodoc".into()], &["nocheck".into()]), install);
         assert!(deb(&command, &[], &[]).starts_with(r#"DEB_BUILD_OPTIONS="parallel=$JOBS" "#));
     }
 }

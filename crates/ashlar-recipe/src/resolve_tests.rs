@@ -207,7 +207,7 @@ fn commands_of_kind_deb() {
     let deb = scripts(
         "kind = \"deb\"\nprofiles = [\"stage1\", \"nodoc\"]\noptions = [\"nocheck\"]\ncompile = [\"-d\"]",
     );
-    let command = r#"DEB_BUILD_PROFILES="nodoc stage1" DEB_BUILD_OPTIONS="nocheck parallel=$JOBS" dpkg-buildpackage -b -uc -us -d"#;
+    let command = r#"DEB_BUILD_PROFILES="nodoc stage1" DEB_BUILD_OPTIONS="nocheck parallel=$JOBS" env -u DESTDIR -u SRCDIR -u ARCH -u JOBS dpkg-buildpackage -b -uc -us -d"#;
     assert_eq!(deb[0], ("compile".to_owned(), command.to_owned()));
     assert_eq!((deb.len(), deb[1].0.as_str()), (2, "install"));
 }

@@ -336,6 +336,7 @@ kind = "deb"
                 "modules/b.toml",
                 r#"[source]
 path = "x"
+into = "y"
 [build]
 kind = "deb"
 options = ["parallel=4", "a b"]
@@ -348,17 +349,17 @@ options = ["parallel=4", "a b"]
          ^^^^^
   help: write `[source]` with `deb`, `url`, `git` or `path`
 
-modules/b.toml:4:8: a module of kind `deb` has exactly one `deb` source, in `SRCDIR` itself
+modules/b.toml:5:8: a module of kind `deb` has exactly one source in `SRCDIR` itself
   kind = "deb"
          ^^^^^
-  help: other sources may go `into` folders beside it; a module that is built otherwise is of another kind
+  help: it is the one with the folder `debian`; other sources go `into` folders beside it
 
-modules/b.toml:5:12: how many jobs run is not part of a module
+modules/b.toml:6:12: how many jobs run is not part of a module
   options = ["parallel=4", "a b"]
              ^^^^^^^^^^^^
   help: leave it out
 
-modules/b.toml:5:26: `a b` is not a plain word
+modules/b.toml:6:26: `a b` is not a plain word
   options = ["parallel=4", "a b"]
                            ^^^^^
 "#,

@@ -39,12 +39,12 @@ pub(super) fn resolve(
     }
     // Only when each source was understood: one problem is enough.
     if kind == Kind::Deb && count > 0 && sources.len() == count {
-        let debs = sources.iter().filter(|s| matches!(s.origin, Origin::Deb { .. }));
-        let debs: Vec<&Source> = debs.collect();
-        if debs.len() != 1 || !debs[0].into.is_empty() {
-            let message = "a module of kind `deb` has exactly one `deb` source, in `SRCDIR` itself";
-            let help = "other sources may go `into` folders beside it; a module that is built \
-                        otherwise is of another kind";
+        let own = sources.iter().filter(|source| source.into.is_empty()).count();
+        let debs = sources.iter().filter(|s| matches!(s.origin, Origin::Deb { .. })).count();
+        if own != 1 || debs > 1 {
+            let message = "a module of kind `deb` has exactly one source in `SRCDIR` itself";
+            let help = "it is the one with the folder `debian`; other sources go `into` folders \
+                        beside it";
             pen.wrong(kind_span, message, help);
         }
     }
