@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ashlar_object::{Dir, Meta, Node, Tree};
@@ -50,51 +50,38 @@ impl<'a> Layers<'a> {
         self.0.first().map(|dir| dir.meta())
     }
 
-    /// Takes from an upper directory what is not a change: what belongs to the sandbox, mount
-    /// points, and folders that are as below but for their times.
+    /// Takes from an upper directory what is not a change: what belongs to the sandbox, the mount
+    /// points that it `made` (see [`crate::mounts::MADE`]), and folders that are as below but for
+    /// their times.
     pub(crate) fn clean(
         &self,
         upper: &Path,
-        mounts: &[&str],
+        made: &[u8],
         owner_base: u32,
     ) -> Result<(), ExecuteError> {
         for name in OURS {
             // A base may have these; what was changed in them, if anything, is not its affair.
             let path = upper.join(name);
             if is_folder(&path) {
-                remove_all(&path).map_err(failed("remove", &path))?;
+                fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
             }
         }
-        for mount in mounts {
-            self.clean_mount_point(upper, mount)?;
-        }
-        self.clean_folder(upper, owner_base)
-    }
-
-    /// A mount point that exists only for mounting, with the folders above it.
-    fn clean_mount_point(&self, upper: &Path, mount: &str) -> Result<(), ExecuteError> {
-        let names: Vec<&str> =
-            mount.split('/').filter(|name| !matches!(*name, "" | "." | "..")).collect();
-        for depth in (1..=names.len()).rev() {
-            let Some(names) = names.get(..depth) else { break };
-            let mut there = Self(self.0.clone());
-            for name in names {
-                there = there.below(name.as_bytes());
-            }
-            if there.meta().is_some() {
-                break;
-            }
-            let path: PathBuf = upper.join(names.join("/"));
+        for name in made.split(|byte| *byte == 0).rev().filter(|name| !name.is_empty()) {
+            let path = upper.join(OsStr::from_bytes(name));
             match fs::remove_dir(&path) {
                 Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                // Something else is in it, which stays.
-                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => break,
-                Err(e) if e.kind() == io::ErrorKind::NotADirectory => break,
+                // The command removed it itself, or left something in it, which stays.
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        ErrorKind::NotFound
+                            | ErrorKind::DirectoryNotEmpty
+                            | ErrorKind::NotADirectory
+                    ) => {}
                 Err(e) => return Err(failed("remove", &path)(e)),
             }
         }
-        Ok(())
+        self.clean_folder(upper, owner_base)
     }
 
     fn clean_folder(&self, folder: &Path, owner_base: u32) -> Result<(), ExecuteError> {
@@ -117,7 +104,7 @@ impl<'a> Layers<'a> {
             {
                 match fs::remove_dir(&path) {
                     Ok(()) => {}
-                    Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                    Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => {}
                     Err(e) => return Err(failed("remove", &path)(e)),
                 }
             }
@@ -135,12 +122,6 @@ fn failed<'a>(
 
 fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
-}
-
-/// As `remove_dir_all`, but also through folders that their owner may not read. The process is
-/// root of everything here, so only the plain case occurs.
-fn remove_all(path: &Path) -> io::Result<()> {
-    fs::remove_dir_all(path)
 }
 
 fn same(below: &Meta, now: &Metadata, owner_base: u32) -> bool {

@@ -12,7 +12,7 @@
 //! | `shim` | the `make` that keeps `-j` from leaving the jobserver |
 //! | `log` | output, bounded |
 //! | `spec` | what is said to the helper process, and how |
-//! | `mounts`, `helper` | inside the helper process: mounts, then a user name space, then `bwrap` |
+//! | `helper`, `mounts`, `host` | inside the helper process: mounts, then a user name space, then `bwrap` |
 //! | `attempt` | one helper process from its start until nothing of it is left |
 //! | `sandbox` | staging, running, keeping |
 //!
@@ -22,6 +22,7 @@ mod attempt;
 mod cancel;
 mod contract;
 mod helper;
+mod host;
 mod jobs;
 mod layers;
 mod log;

@@ -12,6 +12,7 @@ use rustix::fs::{Gid, Mode, Uid};
 use crate::attempt::{Attempt, End};
 use crate::layers::Layers;
 use crate::log::Log;
+use crate::mounts::MADE;
 use crate::rights::{Rights, find, lacks_ids, rights};
 use crate::spec::{RootSpec, Spec};
 use crate::{
@@ -86,6 +87,11 @@ impl Sandbox {
 
     fn prepare(&self, request: &Request, jobs: Option<&Jobs>) -> Result<Prepared, ExecuteError> {
         match rights() {
+            Rights::RealRoot if self.options.owner_base == 0 => {
+                return Err(ExecuteError::Sandbox(
+                    "the machine's root would be root inside: the owner base is 0".into(),
+                ));
+            }
             Rights::RealRoot => {}
             Rights::Namespace { ids } if request.many_ids && ids < 65_535 => {
                 return Err(lacks_ids());
@@ -173,7 +179,7 @@ impl Sandbox {
             environment,
             directory: format!("/{}", request.command.working_directory.trim_start_matches('/')),
             all_capabilities: request.many_ids,
-            terminal: false,
+            terminal: jobs.is_none(),
         };
         Ok(Prepared { spec, workspace, _staged: staged, _home: home })
     }
@@ -220,10 +226,11 @@ impl Sandbox {
                         "the machine's own file system, which cannot be changed".into(),
                     ));
                 };
-                let mounts: Vec<&str> = request.mounts.iter().map(|m| m.at.as_str()).collect();
+                let list = prepared.folder().join(MADE);
+                let made = std::fs::read(&list).map_err(fail("read", &list))?;
                 Layers::new(trees.iter().map(|kept| &kept.tree)).clean(
                     &prepared.folder().join("root"),
-                    &mounts,
+                    &made,
                     self.options.owner_base,
                 )?;
                 ("root", Capture::Layer)

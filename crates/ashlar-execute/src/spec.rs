@@ -3,8 +3,9 @@
 //! Its standard input is one end of a socket. The parent sends one byte with the descriptors that
 //! the helper needs, then the length of a [`Spec`] as JSON and the JSON. The helper makes its
 //! mounts, leaves for a user name space of its own and says [`READY`]; or it sends [`FAILED`] and
-//! a [`Failure`], and ends. The parent writes the maps of user ids and says [`GO`]. From then on
-//! the socket is not used.
+//! a [`Failure`], and ends. The parent writes the maps of user ids and says [`GO`]. The helper
+//! closes its end when the command and all it started have ended; before that the parent may say
+//! [`STOP`].
 
 use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut, Read, Write};
@@ -26,6 +27,9 @@ pub(crate) const FAILED: u8 = b'f';
 /// The maps are written.
 pub(crate) const GO: u8 = b'g';
 
+/// Everything inside is to be killed.
+pub(crate) const STOP: u8 = b'k';
+
 /// The most descriptors that are sent.
 const MOST: usize = 8;
 
@@ -33,7 +37,8 @@ const MOST: usize = 8;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     /// The workspace: `root`, `root-work`, `src`, `src-work`, `dest`, `home` for what is
-    /// written, `point` to assemble the root on, `layers` for short names of layers.
+    /// written, `point` to assemble the root on, `layers` for short names of layers. The helper lists
+    /// the mount points it made in the file `made`.
     pub(crate) folder: PathBuf,
     /// The user id outside that is root inside.
     pub(crate) owner: u32,

@@ -1,0 +1,65 @@
+//! The program that the tests start: the helper process of a sandbox, and a build of one command
+//! that can be killed or run as somebody else.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use ashlar_execute::{
+    Cancel, Executor as _, Jobs, Keep, Outcome, Request, Rights, Root, Sandbox, SandboxOptions,
+    internal_sandbox, reexec_command, rights,
+};
+use ashlar_object::Command;
+use ashlar_store::{LocalStore, OpenOptions};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["internal-sandbox"] => internal_sandbox(),
+        ["run", store, script] => run(Path::new(store), script, false),
+        ["run-many-ids", store, script] => run(Path::new(store), script, true),
+        _ => ExitCode::from(2),
+    }
+}
+
+/// Runs a script on the machine's own file system and prints how it ended.
+fn run(store: &Path, script: &str, many_ids: bool) -> ExitCode {
+    if rights() == Rights::Plain {
+        let status = reexec_command().expect("unshare").status().expect("a process");
+        return ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1));
+    }
+    let owner_base = if rights() == Rights::RealRoot { 524_288 } else { 0 };
+    let options = OpenOptions { owner_base, read_only: false };
+    let store = Arc::new(LocalStore::open(store, options).expect("a store"));
+    let options = SandboxOptions {
+        owner_base,
+        helper: std::env::current_exe().expect("a path"),
+        keep_failed: false,
+        on_output: Arc::new(|_, lines| print!("{}", String::from_utf8_lossy(lines))),
+    };
+    let sandbox = Sandbox::new(store, options);
+    let request = Request {
+        label: "test".into(),
+        root: Root::Host(Vec::new()),
+        source: None,
+        mounts: Vec::new(),
+        command: Command {
+            arguments: ["sh", "-euc", script].map(str::to_owned).to_vec(),
+            ..Command::default()
+        },
+        keep: Keep::Outputs,
+        timeout: None,
+        many_ids,
+    };
+    let jobs = Jobs::new(2).expect("a pipe");
+    match sandbox.run(&request, &jobs, &Cancel::new()) {
+        Ok(finished) => {
+            println!("{:?}", finished.outcome);
+            ExitCode::from(u8::from(!matches!(finished.outcome, Outcome::Succeeded(_))))
+        }
+        Err(error) => {
+            println!("{error:?}");
+            ExitCode::from(3)
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a command sees.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use ashlar_execute::{Keep, Mount, Root};
+use ashlar_object::Node;
+use ashlar_store::Capture;
+
+use crate::fixture::{Fixture, paths, request};
+
+#[test]
+fn is_root_of_a_machine_of_its_own() {
+    let fixture = Fixture::new();
+    let seen = fixture.output(&fixture.request(
+        "id -u; id -g; id -G; hostname; umask; echo $$; pwd; ls /proc | grep -c '^[0-9]*$'
+         tty || true; readlink /proc/self/fd/0; cat; (: </dev/tty) 2>/dev/null || echo no terminal",
+    ));
+    let lines: Vec<&str> = seen.lines().collect();
+    assert_eq!(lines[..5], ["0", "0", "0", "ashlar", "0022"], "{seen}");
+    assert!(lines[5].parse::<u32>().unwrap() < 10, "{seen}");
+    assert_eq!(lines[6], "/build/src");
+    assert!(lines[7].parse::<u32>().unwrap() < 10, "{seen}");
+    assert_eq!(lines[8..10], ["not a tty", "/dev/null"]);
+    assert_eq!(lines.last(), Some(&"no terminal"), "{seen}");
+}
+
+#[test]
+fn has_no_network_but_its_own() {
+    let fixture = Fixture::new();
+    let seen =
+        fixture.output(&fixture.request("cut -d: -f1 /proc/net/dev | tail -n +3 | tr -d ' '"));
+    assert_eq!(seen, "lo\n");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = format!("! nc -w 2 127.0.0.1 {port} </dev/null");
+    fixture.output(&fixture.request(&script));
+}
+
+#[test]
+fn has_only_the_environment_that_was_declared() {
+    let fixture = Fixture::new();
+    let mut asked = fixture.request("env | sort");
+    asked.command.environment.insert("OPTION_DEBUG".into(), "a b\n$c".into());
+    let seen = fixture.output(&asked);
+    let names: Vec<&str> =
+        seen.lines().filter_map(|line| line.split_once('=')).map(|p| p.0).collect();
+    assert_eq!(
+        names,
+        ["HOME", "JOBS", "LC_ALL", "MAKEFLAGS", "OPTION_DEBUG", "PATH", "PWD", "SHLVL", "TZ"]
+    );
+    assert!(seen.contains("OPTION_DEBUG=a b\n"), "{seen}");
+    assert!(seen.contains("JOBS=2\n"));
+    assert!(seen.contains("PATH=/build/bin:/usr/local/sbin:"));
+}
+
+#[test]
+fn cannot_change_the_machine() {
+    let fixture = Fixture::new();
+    for many_ids in [false, true] {
+        let mut asked = request(
+            Root::Host(Vec::new()),
+            "for file in /proc/sys/kernel/hostname /proc/sys/vm/swappiness /proc/sysrq-trigger \
+                 /etc/hostname /etc/new /usr/new /new /build/bin/make /sys/new; do
+                 if sh -c \"echo x >>$file\" 2>/dev/null; then echo wrote $file; fi
+             done
+             ls -d /root /home /boot /mnt /srv 2>/dev/null || true
+             cat /etc/shadow 2>/dev/null || true
+             chmod u+s /usr/bin/env 2>/dev/null && echo changed a mode
+             mount -o remount,rw,bind /usr 2>/dev/null && echo made it writable
+             umount -l /usr 2>/dev/null && echo unmounted
+             mknod /tmp/disk b 254 0 2>/dev/null && echo made a disk
+             echo x >$HOME/file; echo x >/tmp/file; echo x >/run/file; echo x >file; echo done",
+        );
+        asked.many_ids = many_ids;
+        assert_eq!(fixture.output(&asked), "done\n");
+    }
+    assert!(!std::path::Path::new("/etc/new").exists());
+}
+
+#[test]
+fn keeps_the_capabilities_that_files_need() {
+    let fixture = Fixture::new();
+    let mut asked = fixture.request(
+        "echo x >file; chown 12:34 file; chmod 4755 file; stat -c %u:%g:%a file
+         mount -t tmpfs none /tmp 2>/dev/null && echo mounted; true",
+    );
+    assert_eq!(fixture.output(&asked), "12:34:4755\n");
+    asked.many_ids = true;
+    assert_eq!(fixture.output(&asked), "12:34:4755\nmounted\n");
+}
+
+#[test]
+fn can_open_its_output_by_name() {
+    let fixture = Fixture::new();
+    let asked = fixture.request("echo one >/dev/stderr; echo two >>/dev/stdout");
+    assert_eq!(fixture.output(&asked), "one\ntwo\n");
+}
+
+#[test]
+fn source_is_writable_and_private() {
+    let fixture = Fixture::new();
+    let source = fixture.tree(Capture::Outputs, |folder| {
+        fs::write(folder.join("main.c"), "one\n").unwrap();
+        fs::write(folder.join("gone"), "").unwrap();
+    });
+    let script = "echo two >>main.c; rm gone; mkdir new; cp main.c $0; ls; cat main.c";
+    let mut asked = fixture.request(script);
+    asked.source = Some(source);
+    for _ in 0..2 {
+        assert_eq!(fixture.output(&asked), "main.c\nnew\nsh\none\ntwo\n");
+    }
+}
+
+#[test]
+fn mounts_are_read_only_and_leave_no_trace() {
+    let fixture = Fixture::new();
+    let tree = fixture.tree(Capture::Outputs, |folder| {
+        fs::write(folder.join("hello"), "hello\n").unwrap();
+    });
+    // Through a link of the root, at a new place, and where a folder is.
+    let layer = fixture.tree(Capture::Layer, |folder| {
+        symlink("usr/lib", folder.join("lib")).unwrap();
+    });
+    let busybox = fixture.busybox();
+    let mut asked = request(
+        Root::Layers(vec![busybox, layer]),
+        "cat /opt/a/b/hello /usr/lib/here/hello /var/hello
+         for place in /opt/a/b /usr/lib/here /var; do
+             if touch $place/hello 2>/dev/null || touch $place/new 2>/dev/null; then echo wrote; fi
+             mount -o remount,rw,bind $place 2>/dev/null && echo made it writable
+         done
+         mkdir /etc/kept",
+    );
+    let at = |at: &str| Mount { tree: tree.clone(), at: at.into() };
+    asked.mounts = vec![at("/opt/a/b"), at("/lib/here"), at("/var")];
+    asked.many_ids = true;
+    asked.keep = Keep::Changes;
+    assert_eq!(fixture.output(&asked), "hello\nhello\nhello\n");
+    assert_eq!(paths(&fixture.kept(&asked)), ["etc", "etc/kept"]);
+}
+
+#[test]
+fn outputs_are_captured() {
+    let fixture = Fixture::new();
+    let asked = fixture.request(
+        "cd /build/dest; mkdir -p usr/bin; echo x >usr/bin/tool; chmod 755 usr/bin/tool
+         ln -s tool usr/bin/alias; echo y >file; chown 5:5 file",
+    );
+    let tree = fixture.kept(&asked);
+    assert_eq!(paths(&tree), ["file", "usr", "usr/bin", "usr/bin/alias", "usr/bin/tool"]);
+    let Some(Node::File(file)) = tree.get(&"file".parse().unwrap()) else { panic!() };
+    assert_eq!((file.meta.mode, file.meta.owner()), (0o644, (0, 0)));
+    let mut asked = asked;
+    asked.keep = Keep::Root;
+    let tree = fixture.kept(&asked);
+    let Some(Node::File(file)) = tree.get(&"file".parse().unwrap()) else { panic!() };
+    assert_eq!(file.meta.owner(), (5, 5));
+}
+
+#[test]
+fn the_machine_is_seen_under_layers() {
+    let fixture = Fixture::new();
+    let layer = fixture.tree(Capture::Outputs, |folder| {
+        fs::create_dir_all(folder.join("usr/bin")).unwrap();
+        fs::create_dir_all(folder.join("lib/ours")).unwrap();
+        fs::create_dir_all(folder.join("added")).unwrap();
+        fs::write(folder.join("usr/bin/ours"), "#!/bin/sh\necho ours\n").unwrap();
+        fs::set_permissions(
+            folder.join("usr/bin/ours"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        fs::write(folder.join("lib/ours/file"), "lib\n").unwrap();
+        fs::write(folder.join("added/file"), "added\n").unwrap();
+    });
+    let asked = request(
+        Root::Host(vec![layer]),
+        "ours; cat /lib/ours/file /added/file; ls /usr/bin/env; touch /added/new 2>/dev/null || echo no",
+    );
+    assert_eq!(fixture.output(&asked), "ours\nlib\nadded\n/usr/bin/env\nno\n");
+}
