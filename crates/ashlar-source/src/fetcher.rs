@@ -1,6 +1,5 @@
 //! The [`Fetcher`]: files into the store, trees out of files.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use ashlar_object::{Digest, Node, Tree};
@@ -8,7 +7,11 @@ use ashlar_recipe::lock::{LockedDeb, LockedFile};
 use ashlar_store::{Capture, Store, StoreError};
 
 use crate::patch::Patch;
-use crate::{Apt, DscError, Keep, SourceError, UrlError, dsc, git, patch, unpack, url};
+use crate::unpack::{is_archive, normalise, without_top};
+use crate::{
+    Apt, AptError, DscError, Keep, SourceError, ToolRequest, UrlError, control_fields, dsc, git,
+    patch, unpack, url,
+};
 
 /// Finds the digest of a file that was fetched earlier by its SHA-256.
 pub type Recall<'a> = &'a (dyn Fn(&[u8; 32]) -> Option<Digest> + Sync);
@@ -118,6 +121,32 @@ impl<'a> Fetcher<'a> {
         Ok(digests)
     }
 
+    /// What has to be added to a base for tools and build dependencies, as
+    /// [`Apt::resolve_tools`]. A package of the base that the index no longer has is read itself.
+    ///
+    /// # Errors
+    /// When something cannot be resolved, there is no index, or such a package cannot be had.
+    pub fn resolve_tools(
+        &self,
+        request: &ToolRequest<'_>,
+    ) -> Result<Vec<(String, LockedFile)>, SourceError> {
+        // Fetched before apt is asked: its state has one user at a time.
+        let gone = self.apt.gone(request)?;
+        let digests = self.fetch_debian_all(&gone.iter().collect::<Vec<_>>())?;
+        let folder = self.temporary()?;
+        let mut controls = Vec::new();
+        for (index, digest) in digests.iter().enumerate() {
+            let deb = folder.path().join(format!("{index}.deb"));
+            self.write_blob(digest, &deb, false)?;
+            controls.push(control_fields(&deb)?);
+        }
+        self.apt.resolve_tools(request, &mut |file| {
+            let at = gone.iter().position(|gone| gone == file);
+            let control = at.and_then(|at| controls.get(at)).cloned();
+            Ok(control.ok_or_else(|| AptError::Gone(vec![file.path.clone()]))?)
+        })
+    }
+
     /// The tree of a commit, without `.git`.
     ///
     /// # Errors
@@ -199,10 +228,10 @@ impl<'a> Fetcher<'a> {
         let raw = folder.path().join("tree");
         std::fs::create_dir(&raw).map_err(SourceError::io("create", &raw))?;
         let bad = |e| SourceError::Unpack(name.to_owned(), e);
-        let is_archive = unpack_it && unpack::is_archive(&mut *self.open(digest)?).map_err(bad)?;
+        let is_archive = unpack_it && is_archive(&mut *self.open(digest)?).map_err(bad)?;
         let tree = if is_archive {
-            unpack::unpack(&mut *self.open(digest)?, &raw, Keep::Content).map_err(bad)?;
-            unpack::without_top(&raw)?
+            unpack(&mut *self.open(digest)?, &raw, Keep::Content).map_err(bad)?;
+            without_top(&raw)?
         } else {
             self.write_blob(digest, &raw.join(name), false)?;
             raw
@@ -230,7 +259,7 @@ impl<'a> Fetcher<'a> {
     fn finish(&self, folder: &Path, patches: &[Patch]) -> Result<(Digest, Tree), SourceError> {
         if !patches.is_empty() {
             patch::apply(folder, patches, patch::Rules::Project)?;
-            unpack::normalise(folder)?;
+            normalise(folder)?;
         }
         Ok(self.store.keep_folder(folder, Capture::Outputs)?)
     }
@@ -252,7 +281,7 @@ impl<'a> Fetcher<'a> {
 
     fn write_blob(&self, digest: &Digest, to: &Path, exec: bool) -> Result<(), SourceError> {
         use std::os::unix::fs::OpenOptionsExt as _;
-        let mut reader = self.open(digest)?.take(u64::MAX);
+        let mut reader = self.open(digest)?;
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -16,7 +16,7 @@ mod project;
 mod unpack;
 mod url;
 
-pub use apt::{Apt, AptError, ToolRequest, local_repository};
+pub use apt::{Apt, AptError, ToolRequest, control_fields, local_repository};
 pub use dsc::DscError;
 pub use error::SourceError;
 pub use fetcher::{Fetcher, Recall, Remember};

@@ -1,8 +1,23 @@
 //! Files at addresses.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ashlar_object::{Digest, Hasher};
 
 use crate::SourceError;
+
+/// How often an address is tried before the next one.
+const TRIES: u32 = 3;
+/// After how long without a byte a connection counts as broken.
+const STALL: Duration = Duration::from_secs(30);
+/// How long is waited before the second try; twice as long before each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// How many bytes a resumed transfer must bring for the tries to be counted anew.
+const PROGRESS: u64 = 1 << 20;
 
 /// Why a file at an address cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +123,244 @@ pub(crate) fn download(
     local_only: bool,
     to: &Path,
 ) -> Result<(), SourceError> {
-    let _unused = (sha256, local_only, to);
-    Err(UrlError::Address { url: urls.concat(), what: "cannot be fetched yet" }.into())
+    let mut errors = Vec::new();
+    let agent = agent();
+    for url in urls {
+        let result = if url.starts_with("file:") {
+            copy_file(url, sha256, to)
+        } else if !(url.starts_with("http://") || url.starts_with("https://")) {
+            Err(address(url, "is no http, https or file address").into())
+        } else if local_only {
+            continue;
+        } else {
+            fetch(&agent, url, sha256, to)
+        };
+        match result {
+            Ok(()) => return Ok(()),
+            Err(SourceError::Url(e)) => errors.push(e),
+            Err(other) => return Err(other),
+        }
+    }
+    if local_only && errors.len() < urls.len() {
+        return Err(SourceError::Offline { what: vec![urls.concat()] });
+    }
+    match errors.len() {
+        1 => Err(errors.remove(0).into()),
+        _ => Err(UrlError::All(errors).into()),
+    }
 }
+
+fn agent() -> ureq::Agent {
+    // Proxies come from the environment (`http_proxy`, `no_proxy`, …); ureq reads it by itself.
+    ureq::Agent::config_builder()
+        .tls_config(
+            ureq::tls::TlsConfig::builder()
+                .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+                .build(),
+        )
+        .http_status_as_error(false)
+        .timeout_resolve(Some(STALL))
+        .timeout_connect(Some(STALL))
+        .timeout_recv_response(Some(STALL))
+        .timeout_per_read(Some(STALL))
+        .user_agent(concat!("ashlar/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+/// What one attempt left.
+enum Attempt {
+    Done,
+    /// Trying again could help.
+    Again(UrlError),
+    Final(UrlError),
+}
+
+/// The part of a file that has come, and the tag of the version it belongs to.
+struct Partial {
+    file: File,
+    hasher: Hasher,
+    got: u64,
+    tag: Option<String>,
+}
+
+fn fetch(agent: &ureq::Agent, url: &str, sha256: &[u8; 32], to: &Path) -> Result<(), SourceError> {
+    let file = File::create(to).map_err(SourceError::io("create", to))?;
+    let mut partial = Partial { file, hasher: Hasher::new(), got: 0, tag: None };
+    let mut pause = FIRST_PAUSE;
+    let mut tries = 0;
+    loop {
+        let before = partial.got;
+        let resumed = before > 0;
+        let attempt = attempt(agent, url, &mut partial, to)?;
+        let error = match attempt {
+            Attempt::Done => {
+                let got = std::mem::take(&mut partial.hasher).finish();
+                if got.hash == *sha256 {
+                    return Ok(());
+                }
+                // Two halves of different versions: once more from the start.
+                let error = checksum(url, sha256, &got);
+                if !resumed {
+                    return Err(error.into());
+                }
+                partial.restart(to)?;
+                error
+            }
+            Attempt::Again(error) => error,
+            Attempt::Final(error) => return Err(error.into()),
+        };
+        // As long as a good part more comes each time, a bad line still gets there.
+        tries = if resumed && partial.got >= before + PROGRESS { 1 } else { tries + 1 };
+        if tries >= TRIES {
+            return Err(error.into());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(STALL);
+    }
+}
+
+impl Partial {
+    fn restart(&mut self, to: &Path) -> Result<(), SourceError> {
+        self.file.set_len(0).map_err(SourceError::io("write", to))?;
+        self.file.seek(SeekFrom::Start(0)).map_err(SourceError::io("write", to))?;
+        self.hasher = Hasher::new();
+        self.got = 0;
+        self.tag = None;
+        Ok(())
+    }
+}
+
+fn attempt(
+    agent: &ureq::Agent,
+    url: &str,
+    partial: &mut Partial,
+    to: &Path,
+) -> Result<Attempt, SourceError> {
+    // Not compressed on the way: the checksum is that of the file itself.
+    let mut request = agent.get(url).header("Accept-Encoding", "identity");
+    if partial.got > 0 {
+        request = request.header("Range", format!("bytes={}-", partial.got));
+        if let Some(tag) = &partial.tag {
+            request = request.header("If-Range", tag);
+        }
+    }
+    let response = match request.call() {
+        Ok(response) => response,
+        Err(source) => {
+            let again = may_pass(&source);
+            let error = UrlError::Transport { url: url.to_owned(), source: Box::new(source) };
+            return Ok(if again { Attempt::Again(error) } else { Attempt::Final(error) });
+        }
+    };
+    let status = response.status().as_u16();
+    match status {
+        206 if continues(&response, partial.got) => {}
+        200 => partial.restart(to)?,
+        206 | 416 => {
+            // The rest of something else.
+            partial.restart(to)?;
+            return Ok(Attempt::Again(UrlError::Status { url: url.to_owned(), status }));
+        }
+        408 | 425 | 429 | 500..=599 => {
+            return Ok(Attempt::Again(UrlError::Status { url: url.to_owned(), status }));
+        }
+        _ => return Ok(Attempt::Final(UrlError::Status { url: url.to_owned(), status })),
+    }
+    let header = |name: &str| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    // A weak tag does not promise equal bytes.
+    partial.tag = header("etag").filter(|tag| !tag.starts_with("W/"));
+    let mut body = response.into_body().into_reader();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let count = match body.read(&mut buffer) {
+            Ok(0) => return Ok(Attempt::Done),
+            Ok(count) => count,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(source) => {
+                let got = partial.got;
+                return Ok(Attempt::Again(UrlError::Broken { url: url.to_owned(), got, source }));
+            }
+        };
+        partial.file.write_all(&buffer[..count]).map_err(SourceError::io("write", to))?;
+        partial.hasher.update(&buffer[..count]);
+        partial.got += count as u64;
+    }
+}
+
+/// Whether an answer to a request for the rest is that rest: `bytes <from>-…`.
+fn continues<B>(response: &ureq::http::Response<B>, from: u64) -> bool {
+    let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
+    range
+        .and_then(|range| range.strip_prefix("bytes "))
+        .and_then(|range| range.split('-').next())
+        .is_some_and(|first| first.trim() == from.to_string())
+}
+
+/// Whether an error can be gone the next time.
+fn may_pass(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(e) => e.kind() != std::io::ErrorKind::InvalidInput,
+        ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => true,
+        ureq::Error::Protocol(_) => true,
+        _ => false,
+    }
+}
+
+fn copy_file(url: &str, sha256: &[u8; 32], to: &Path) -> Result<(), SourceError> {
+    let path = file_path(url)?;
+    let failed = |source| UrlError::File { url: url.to_owned(), source };
+    let mut from = File::open(path).map_err(failed)?;
+    let mut out = File::create(to).map_err(SourceError::io("create", to))?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match from.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            count => {
+                out.write_all(&buffer[..count]).map_err(SourceError::io("write", to))?;
+                hasher.update(&buffer[..count]);
+            }
+        }
+    }
+    let got = hasher.finish();
+    if got.hash == *sha256 { Ok(()) } else { Err(checksum(url, sha256, &got).into()) }
+}
+
+/// The path of a `file:` address, with its `%` escapes resolved (RFC 8089).
+fn file_path(url: &str) -> Result<PathBuf, UrlError> {
+    let rest = url.strip_prefix("file:").unwrap_or(url);
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
+        None => rest,
+    };
+    if !path.starts_with('/') {
+        return Err(address(url, "names another machine or no absolute path"));
+    }
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = tail
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
+fn checksum(url: &str, expected: &[u8; 32], got: &Digest) -> UrlError {
+    let expected = Digest { hash: *expected, size: 0 }.hex();
+    UrlError::Checksum { url: url.to_owned(), expected, got: got.hex() }
+}
+
+fn address(url: &str, what: &'static str) -> UrlError {
+    UrlError::Address { url: url.to_owned(), what }
+}
+
+#[cfg(test)]
+#[path = "url_tests.rs"]
+mod tests;

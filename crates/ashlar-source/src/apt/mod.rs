@@ -1,15 +1,22 @@
 //! Asking the machine's own apt, with state and configuration of our own.
 
+mod download;
+mod entries;
 mod repository;
+mod resolve;
+mod setup;
 
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use ashlar_object::Digest;
 use ashlar_recipe::lock::{LockedDeb, LockedFile};
 
 use crate::SourceError;
+use crate::program::{APT_GET, DPKG, words};
+use setup::Setup;
 
-pub use repository::local_repository;
+pub use repository::{control_fields, local_repository};
 
 /// The machine's apt with a private state directory: its package sources, its keys and its proxy
 /// settings, none of its locks, caches and hooks.
@@ -152,7 +159,12 @@ impl Apt {
     /// # Errors
     /// When `dpkg` is missing or silent.
     pub fn architecture(&self) -> Result<String, SourceError> {
-        Err(AptError::NoIndex.into())
+        let output = DPKG.run(DPKG.command().arg("--print-architecture"), None)?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if output.status.success() && !text.is_empty() {
+            return Ok(text);
+        }
+        Err(AptError::Unexpected { program: "dpkg", words: words(&output.stderr) }.into())
     }
 
     /// Fetches the package index anew.
@@ -160,8 +172,13 @@ impl Apt {
     /// # Errors
     /// When a mirror cannot be reached or is not signed.
     pub fn update(&self) -> Result<(), SourceError> {
-        let _unused = (&self.state, &self.sources);
-        Err(AptError::NoIndex.into())
+        let setup = Setup::new(self, None)?;
+        let output = setup.run(APT_GET, &["-q", "update"])?;
+        if !output.status.success() {
+            let complaint = complaint(&output);
+            return Err(AptError::Update { words: complaint }.into());
+        }
+        setup.mark_updated()
     }
 
     /// The newest version of a source package, with its files and build dependencies.
@@ -169,7 +186,8 @@ impl Apt {
     /// # Errors
     /// When there is none, or no index.
     pub fn resolve_source(&self, package: &str) -> Result<LockedDeb, SourceError> {
-        Err(AptError::NoSource(package.to_owned()).into())
+        let setup = Setup::with_index(self, None)?;
+        resolve::source(&setup, package)
     }
 
     /// Every package of a base, by id (`name_version_architecture`), sorted. The variants are
@@ -183,19 +201,50 @@ impl Apt {
         variant: &str,
         packages: &[String],
     ) -> Result<Vec<(String, LockedFile)>, SourceError> {
-        let _unused = (suite, packages);
-        Err(AptError::NoVariant(variant.to_owned()).into())
+        let mut names = resolve::variant(variant)
+            .ok_or_else(|| AptError::NoVariant(variant.to_owned()))?
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>();
+        names.extend_from_slice(packages);
+        self.resolve_packages(suite, &names)
+    }
+
+    /// Everything that has to be installed where nothing is to get these packages: names, or
+    /// patterns of apt such as `?essential`. By id, sorted.
+    ///
+    /// # Errors
+    /// When something cannot be resolved, or there is no index.
+    pub fn resolve_packages(
+        &self,
+        suite: &str,
+        names: &[String],
+    ) -> Result<Vec<(String, LockedFile)>, SourceError> {
+        let setup = Setup::with_index(self, Some(suite))?;
+        resolve::packages(&setup, names)
     }
 
     /// What has to be added to a base for tools and build dependencies, by id, sorted.
+    ///
+    /// `control` gives the control fields of a package of the base that the index no longer has,
+    /// as `dpkg-deb --field` prints them, without using this apt; [`crate::Fetcher::resolve_tools`] takes them from the
+    /// package itself.
     ///
     /// # Errors
     /// When something cannot be resolved, or there is no index.
     pub fn resolve_tools(
         &self,
         request: &ToolRequest<'_>,
+        control: &mut dyn FnMut(&LockedFile) -> Result<String, SourceError>,
     ) -> Result<Vec<(String, LockedFile)>, SourceError> {
-        Err(AptError::NoSuite { suite: request.suite.to_owned(), have: Vec::new() }.into())
+        let setup = Setup::with_index(self, Some(request.suite))?;
+        resolve::tools(&setup, request, control)
+    }
+
+    /// The packages of the base that the index does not have any more.
+    pub(crate) fn gone(&self, request: &ToolRequest<'_>) -> Result<Vec<LockedFile>, SourceError> {
+        let setup = Setup::with_index(self, Some(request.suite))?;
+        resolve::gone(&setup, request.base)
     }
 
     /// Fetches files into a folder and hands each that is right to `got`.
@@ -205,7 +254,20 @@ impl Apt {
         folder: &Path,
         got: &mut dyn FnMut(&Path, Digest) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
-        let _unused = (folder, got);
-        Err(AptError::Gone(files.iter().map(|(f, _)| f.path.clone()).collect()).into())
+        let setup = Setup::new(self, None)?;
+        download::all(&setup, files, folder, got)
     }
+}
+
+/// The lines in which apt says what is wrong, or its last words.
+fn complaint(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<_> =
+        text.lines().filter(|l| l.starts_with("E:") || l.starts_with("W:")).collect();
+    let broken = String::from_utf8_lossy(&output.stdout);
+    // What depends on what is on standard output, indented.
+    let broken = broken.lines().filter(|line| line.starts_with(' ') && line.contains(':'));
+    let mut all: Vec<_> = broken.take(10).collect();
+    all.extend(lines);
+    if all.is_empty() { words(&output.stderr) } else { all.join("\n") }
 }

@@ -1,9 +1,18 @@
 //! Unpacking archives without ever leaving the destination.
 
+mod stream;
+mod tar;
+mod within;
+mod zip;
+
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::SourceError;
+use stream::Container;
+pub(crate) use stream::Meter;
+pub(crate) use within::{Attributes, Within};
 
 /// How much of what an archive says about its entries is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +39,7 @@ pub enum UnpackError {
     #[error("the archive is damaged: {0}")]
     Damaged(std::io::Error),
     /// An entry that would be outside the destination.
-    #[error("the entry `{path}` would lead outside: it has {what}")]
+    #[error("the entry `{path}` cannot be inside the destination: it has {what}")]
     Escapes {
         /// The entry, made printable.
         path: String,
@@ -43,6 +52,14 @@ pub enum UnpackError {
         /// The entry, made printable.
         path: String,
         /// What it is.
+        what: &'static str,
+    },
+    /// The archive needs something that is not supported.
+    #[error("the entry `{path}` {what}, which is not supported")]
+    Unsupported {
+        /// The entry, made printable.
+        path: String,
+        /// What it needs.
         what: &'static str,
     },
     /// A bound was passed.
@@ -65,15 +82,32 @@ impl UnpackError {
             Self::Escapes { .. } | Self::Bound(_) => {
                 Some("do not use this archive: no honest one is like that".to_owned())
             }
-            Self::Damaged(_) | Self::Kind { .. } | Self::Write { .. } => None,
+            Self::Damaged(_)
+            | Self::Kind { .. }
+            | Self::Unsupported { .. }
+            | Self::Write { .. } => None,
         }
     }
 }
 
 /// Whether this is the beginning of an archive that [`unpack`] knows.
 pub(crate) fn is_archive(reader: &mut dyn Read) -> Result<bool, UnpackError> {
-    let _unused = reader;
-    Ok(false)
+    let meter = Meter::default();
+    let (container, mut reader) = stream::sniff(reader, &meter).map_err(UnpackError::Damaged)?;
+    let Some(container) = container else { return Ok(false) };
+    if container == Container::Zip {
+        return Ok(true);
+    }
+    let mut block = Vec::new();
+    match stream::decoder(container, &mut reader) {
+        // Something that only looks compressed is a file like any other.
+        Err(_) => return Ok(false),
+        Ok(decoder) => match decoder.take(512).read_to_end(&mut block) {
+            Ok(_) => {}
+            Err(_) => return Ok(false),
+        },
+    }
+    Ok(stream::is_tar(&block))
 }
 
 /// Unpacks an archive into a folder that exists. The reader is read to its end, so that one that
@@ -82,8 +116,24 @@ pub(crate) fn is_archive(reader: &mut dyn Read) -> Result<bool, UnpackError> {
 /// # Errors
 /// When it is no archive, is damaged, or has an entry that is refused.
 pub fn unpack(reader: &mut dyn Read, into: &Path, keep: Keep) -> Result<(), UnpackError> {
-    let _unused = (reader, into, keep);
-    Err(UnpackError::Unknown)
+    let meter = Meter::default();
+    {
+        let (container, mut reader) =
+            stream::sniff(reader, &meter).map_err(UnpackError::Damaged)?;
+        let container = container.ok_or(UnpackError::Unknown)?;
+        let within = Within::new(into, keep, &meter)?;
+        match container {
+            Container::Zip => zip::unpack(&mut reader, into, within)?,
+            container => {
+                let decoder =
+                    stream::decoder(container, &mut reader).map_err(UnpackError::Damaged)?;
+                tar::unpack(decoder, within, &meter).map_err(|e| meter.explain(e))?;
+            }
+        }
+    }
+    // What follows the end of the archive is not looked at, only read.
+    std::io::copy(reader, &mut std::io::sink()).map_err(UnpackError::Damaged)?;
+    Ok(())
 }
 
 /// [`unpack`] for sources from memory.
@@ -97,11 +147,45 @@ pub fn unpack_bytes(bytes: &[u8], into: &Path) -> Result<(), UnpackError> {
 
 /// The only thing in a folder when that is a folder, otherwise the folder itself.
 pub(crate) fn without_top(folder: &Path) -> Result<PathBuf, SourceError> {
-    Ok(folder.to_owned())
+    let read = || -> std::io::Result<Option<PathBuf>> {
+        let mut entries = std::fs::read_dir(folder)?;
+        let (Some(first), None) = (entries.next(), entries.next()) else { return Ok(None) };
+        let first = first?;
+        Ok(first.file_type()?.is_dir().then(|| first.path()))
+    };
+    let top = read().map_err(SourceError::io("read", folder))?;
+    Ok(top.unwrap_or_else(|| folder.to_owned()))
 }
 
 /// Makes all modes below a folder `0644` or `0755`.
 pub(crate) fn normalise(folder: &Path) -> Result<(), SourceError> {
-    let _unused = folder;
+    let set = |path: &Path, is: u32, mode: u32| {
+        if is & 0o7777 == mode {
+            return Ok(());
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .map_err(SourceError::io("change the mode of", path))
+    };
+    let mut todo = vec![folder.to_owned()];
+    while let Some(dir) = todo.pop() {
+        let doing = || SourceError::io("read", &dir);
+        for entry in std::fs::read_dir(&dir).map_err(doing())? {
+            let entry = entry.map_err(doing())?;
+            // `DirEntry::metadata` does not follow links.
+            let metadata = entry.metadata().map_err(doing())?;
+            let mode = metadata.permissions().mode();
+            let path = entry.path();
+            if metadata.is_dir() {
+                set(&path, mode, 0o755)?;
+                todo.push(path);
+            } else if metadata.is_file() {
+                set(&path, mode, if mode & 0o111 == 0 { 0o644 } else { 0o755 })?;
+            }
+        }
+    }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;
