@@ -147,6 +147,12 @@ pub enum StoreError {
     /// A blob that must be there is not.
     #[error("the blob {0:?} is not in the store")]
     Missing(Digest),
+    /// A destination that is there and is not an empty folder.
+    #[error("{} is there already and is not empty", path.display())]
+    Occupied {
+        /// The destination.
+        path: PathBuf,
+    },
     /// Something in a folder that cannot be kept.
     #[error("{} is {what}, which cannot be kept", path.display())]
     Unkeepable {

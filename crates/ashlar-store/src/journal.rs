@@ -1,25 +1,49 @@
-//! What was built when, and how it ended.
+//! The journal: what was built when, how long it took and how it ended.
+//!
+//! It shares the index with the results. Hits are counted and not listed: a build of a thousand
+//! modules of which nothing changed leaves one addition behind.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ashlar_object::{Digest, StepKey, Time};
+use rusqlite::types::{FromSqlError, Type};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::StoreError;
+use crate::index::Index;
+use crate::local::keys::{from_bytes, to_bytes};
 
 /// How a step of a build ended, as the journal keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordedOutcome {
-    /// The step key was known.
+    /// The step key was known. Only counted.
     Hit,
-    /// The action was known.
+    /// The action was known: a dependency was built anew to the same bytes.
     Cutoff,
     /// It was run and succeeded.
     Built,
     /// It was run and failed.
     Failed,
-    /// It was run and took too long.
+    /// It was run and took longer than allowed.
     TimedOut,
+}
+
+impl RecordedOutcome {
+    const ALL: [Self; 5] = [Self::Hit, Self::Cutoff, Self::Built, Self::Failed, Self::TimedOut];
+
+    /// The word for it, in the index and for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Cutoff => "cutoff",
+            Self::Built => "built",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed-out",
+        }
+    }
 }
 
 /// One step of one build.
@@ -51,7 +75,7 @@ pub struct StepRecord {
     pub message: Option<String>,
 }
 
-/// What the store was good for.
+/// What the store was good for so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Steps that did not have to be built.
@@ -64,82 +88,291 @@ pub struct Totals {
     pub spent: Duration,
 }
 
-/// The history of steps.
+/// The history of steps, and small things that front ends remember.
+///
+/// With a read-only store all writes are ignored.
 #[derive(Debug)]
-pub struct Journal {}
+pub struct Journal {
+    index: Arc<Index>,
+}
+
+const COLUMNS: &str = "project, module, step, key, action, outcome, origin, started, \
+    started_nanos, took, log, inputs, message";
 
 impl Journal {
-    /// A journal that is gone with its last user, for tests.
+    pub(crate) fn new(index: Arc<Index>) -> Self {
+        Self { index }
+    }
+
+    /// A journal that is gone when dropped, for tests beside a [`crate::MemoryStore`].
+    ///
+    /// # Errors
+    /// When there is no memory for it.
     pub fn in_memory() -> Result<Self, StoreError> {
-        unimplemented!()
+        Ok(Self::new(Arc::new(Index::in_memory()?)))
     }
 
     /// Adds one record.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
     pub fn record(&self, record: &StepRecord) -> Result<(), StoreError> {
         self.record_all(std::slice::from_ref(record))
     }
 
-    /// Adds records, all or none.
-    pub fn record_all(&self, _records: &[StepRecord]) -> Result<(), StoreError> {
-        unimplemented!()
+    /// Adds records, all or none, and counts them in [`Journal::totals`]. A hit is counted with
+    /// its `took` as the time it saved, and not listed.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn record_all(&self, records: &[StepRecord]) -> Result<(), StoreError> {
+        if records.is_empty() || self.index.is_read_only() {
+            return Ok(());
+        }
+        self.index.write("write a record to", |connection| {
+            for record in records {
+                let counters = match record.outcome {
+                    RecordedOutcome::Hit | RecordedOutcome::Cutoff => ("hits", "saved_ns"),
+                    RecordedOutcome::Built
+                    | RecordedOutcome::Failed
+                    | RecordedOutcome::TimedOut => ("misses", "spent_ns"),
+                };
+                count(connection, counters.0, 1)?;
+                count(connection, counters.1, nanos(record.took))?;
+                if record.outcome != RecordedOutcome::Hit {
+                    insert(connection, record)?;
+                }
+            }
+            Ok(())
+        })
     }
 
-    /// The latest record of a step that was built or failed.
+    /// The latest record of a step, a failure or not.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
     pub fn last(
         &self,
-        _project: &str,
-        _module: &str,
-        _step: &str,
+        project: &str,
+        module: &str,
+        step: &str,
     ) -> Result<Option<StepRecord>, StoreError> {
-        unimplemented!()
+        Ok(self.history(project, module, step, 1)?.pop())
     }
 
     /// The latest records of a step, newest first: builds, cut-offs and failures.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
     pub fn history(
         &self,
-        _project: &str,
-        _module: &str,
-        _step: &str,
-        _limit: usize,
+        project: &str,
+        module: &str,
+        step: &str,
+        limit: usize,
     ) -> Result<Vec<StepRecord>, StoreError> {
-        unimplemented!()
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.index.with("read the records in", |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM journal \
+                 WHERE module = ?1 AND step = ?2 AND project = ?3 ORDER BY id DESC LIMIT ?4"
+            ))?;
+            statement.query_map(params![module, step, project, limit], record)?.collect()
+        })
     }
 
     /// The latest record of a key that was built or cut off, in whatever project.
-    pub fn by_key(&self, _key: &StepKey) -> Result<Option<StepRecord>, StoreError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn by_key(&self, key: &StepKey) -> Result<Option<StepRecord>, StoreError> {
+        self.index.with("read the records in", |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM journal \
+                 WHERE key = ?1 AND outcome IN ('built', 'cutoff') ORDER BY id DESC LIMIT 1"
+            ))?;
+            statement.query_row([&key.0[..]], record).optional()
+        })
     }
 
-    /// How long steps (module, step) take: the median of their last five builds, in all projects.
+    /// How long steps, given as module and step, take: the median of their last five builds, in
+    /// all projects together. Steps that were never built are left out.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
     pub fn durations(
         &self,
-        _steps: &[(&str, &str)],
+        steps: &[(&str, &str)],
     ) -> Result<HashMap<(String, String), Duration>, StoreError> {
-        unimplemented!()
+        self.index.with("read the records in", |connection| {
+            let transaction = connection.transaction()?;
+            let mut statement = transaction.prepare_cached(
+                "SELECT took FROM journal WHERE module = ?1 AND step = ?2 AND outcome = 'built' \
+                 ORDER BY id DESC LIMIT 5",
+            )?;
+            let mut all = HashMap::with_capacity(steps.len());
+            for (module, step) in steps {
+                let mut took = statement
+                    .query_map([module, step], |row| row.get::<_, i64>(0))?
+                    .collect::<Result<Vec<_>, _>>()?;
+                took.sort_unstable();
+                if let Some(median) = took.get(took.len() / 2) {
+                    let median = Duration::from_nanos(u64::try_from(*median).unwrap_or_default());
+                    all.insert(((*module).to_owned(), (*step).to_owned()), median);
+                }
+            }
+            Ok(all)
+        })
     }
 
-    /// How often a key failed.
-    pub fn failures(&self, _key: &StepKey) -> Result<u32, StoreError> {
-        unimplemented!()
+    /// How often a key failed or took too long since it was last built, in all projects.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn failures(&self, key: &StepKey) -> Result<u32, StoreError> {
+        self.index.with("read the records in", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT count(*) FROM journal WHERE key = ?1 AND outcome IN ('failed', 'timed-out') \
+                 AND id > (SELECT coalesce(max(id), 0) FROM journal \
+                           WHERE key = ?1 AND outcome = 'built')",
+            )?;
+            statement.query_row([&key.0[..]], |row| row.get(0))
+        })
     }
 
     /// All hits and misses so far.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
     pub fn totals(&self) -> Result<Totals, StoreError> {
-        unimplemented!()
+        self.index.with("read the totals in", |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT value FROM counters WHERE name = ?1")?;
+            let mut get = |name: &str| -> rusqlite::Result<u64> {
+                let value = statement.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
+                Ok(value.and_then(|v| u64::try_from(v).ok()).unwrap_or_default())
+            };
+            Ok(Totals {
+                hits: get("hits")?,
+                misses: get("misses")?,
+                saved: Duration::from_nanos(get("saved_ns")?),
+                spent: Duration::from_nanos(get("spent_ns")?),
+            })
+        })
     }
 
     /// Counts hits, and the time they saved.
-    pub fn note_hits(&self, _hits: u64, _saved: Duration) -> Result<(), StoreError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn note_hits(&self, hits: u64, saved: Duration) -> Result<(), StoreError> {
+        if hits == 0 || self.index.is_read_only() {
+            return Ok(());
+        }
+        self.index.write("count hits in", |connection| {
+            count(connection, "hits", i64::try_from(hits).unwrap_or(i64::MAX))?;
+            count(connection, "saved_ns", nanos(saved))
+        })
     }
 
     /// Keeps a few bytes under a name, in place of what was there.
-    pub fn remember(&self, _name: &str, _bytes: &[u8]) -> Result<(), StoreError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn remember(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.index.is_read_only() {
+            return Ok(());
+        }
+        self.index.write("write to", |connection| {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO named (name, bytes) VALUES (?1, ?2)")?
+                .execute(params![name, bytes])?;
+            Ok(())
+        })
     }
 
     /// The bytes kept under a name.
-    pub fn recall(&self, _name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn recall(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.index.with("read", |connection| {
+            connection
+                .prepare_cached("SELECT bytes FROM named WHERE name = ?1")?
+                .query_row([name], |row| row.get(0))
+                .optional()
+        })
     }
 }
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn count(connection: &Connection, name: &str, by: i64) -> rusqlite::Result<()> {
+    // Bounded well below what an i64 holds, so that the sum stays an integer for SQLite.
+    connection
+        .prepare_cached(
+            "INSERT INTO counters (name, value) VALUES (?1, ?2) \
+             ON CONFLICT (name) DO UPDATE SET value = min(value + ?2, 1 << 62)",
+        )?
+        .execute(params![name, by.min(1 << 61)])?;
+    Ok(())
+}
+
+fn insert(connection: &Connection, record: &StepRecord) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(&format!(
+            "INSERT INTO journal ({COLUMNS}) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+        ))?
+        .execute(params![
+            record.project,
+            record.module,
+            record.step,
+            &record.key.0[..],
+            record.action.as_ref().map(to_bytes),
+            record.outcome.word(),
+            record.from,
+            record.started.seconds,
+            record.started.nanos,
+            nanos(record.took),
+            record.log.as_ref().map(to_bytes),
+            record.inputs.as_ref().map(to_bytes),
+            record.message,
+        ])?;
+    Ok(())
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<StepRecord> {
+    let bad = |column, kind| {
+        rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(FromSqlError::InvalidType))
+    };
+    let digest = |column| -> rusqlite::Result<Option<Digest>> {
+        match row.get_ref(column)?.as_blob_or_null()? {
+            None => Ok(None),
+            Some(bytes) => from_bytes(bytes).map(Some).ok_or_else(|| bad(column, Type::Blob)),
+        }
+    };
+    let word = row.get_ref(5)?.as_str()?;
+    let outcome = RecordedOutcome::ALL.into_iter().find(|o| o.word() == word);
+    let took: i64 = row.get(9)?;
+    Ok(StepRecord {
+        project: row.get(0)?,
+        module: row.get(1)?,
+        step: row.get(2)?,
+        key: StepKey(row.get_ref(3)?.as_blob()?.try_into().map_err(|_| bad(3, Type::Blob))?),
+        action: digest(4)?,
+        outcome: outcome.ok_or_else(|| bad(5, Type::Text))?,
+        from: row.get(6)?,
+        started: Time { seconds: row.get(7)?, nanos: row.get(8)? },
+        took: Duration::from_nanos(u64::try_from(took).map_err(|_| bad(9, Type::Integer))?),
+        log: digest(10)?,
+        inputs: digest(11)?,
+        message: row.get(12)?,
+    })
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

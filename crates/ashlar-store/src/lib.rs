@@ -1,11 +1,49 @@
 //! Where everything that was built is kept: blobs by digest, results by action, actions by step
 //! key. [`Store`] is the contract; [`LocalStore`] keeps it on disk, [`MemoryStore`] for tests.
+//!
+//! # The folder of a local store
+//!
+//! | path | what | removed by |
+//! |---|---|---|
+//! | `format` | the number of this layout; a newer one is refused | nobody |
+//! | `blobs/<2 hex>/<64 hex>` | a blob, mode 0644, owner root inside, the fixed moment as its time | collection |
+//! | `blobs/<2 hex>/<64 hex>.x` | the same blob, mode 0755: mode and owner belong to the inode | collection |
+//! | `trees/<64 hex>/` | a tree laid out: hard links to blobs, copies for odd modes and owners | collection |
+//! | `work/<label>.<serial>/` | private folders, locked while in use | their owner, else the next to open the store |
+//! | `locks/step-<key>` | one for each step being built | its holder |
+//! | `locks/lease-<serial>` | one for each process that has the store open | its holder, else collection |
+//! | `locks/gate` | keeps collection and putting apart for moments | nobody |
+//! | `quarantine/` | what was damaged, each with a note of why | people |
+//! | `stat/<hash of a path>` | digests of files outside, by their stat data | people |
+//! | `index.sqlite` | results, step keys, pins, the journal, small things remembered | nobody |
+//!
+//! # What holds
+//!
+//! - *A blob is whole or not there.* It is written or moved under another name, given its mode,
+//!   owner and time, and linked to its own name last. A killed process leaves nothing else.
+//! - *Damage is a miss.* Who edits a file of the store leaves another time, size or mode; such a
+//!   file is read and compared before it is used, and quarantined if it is something else. Copies
+//!   and readers always compare.
+//! - *Results count at once*, in all processes, because the page cache is one. [`LocalStore::sync`]
+//!   notes up to when the disk knows everything. After another start of the machine, what was
+//!   changed between that moment and the start is compared with its digest before it is used.
+//! - *Collection takes nothing that somebody counts on*: see [`LocalStore::collect`].
+//! - *A read-only store* gives what it has; writing to it is [`StoreError::ReadOnly`], and notes
+//!   (journal, times of use, stat caches) are dropped.
 
+mod capture;
 mod contract;
+mod facts;
+mod failed;
+mod index;
 mod journal;
 mod local;
 mod memory;
+mod removal;
 mod stat_cache;
+#[cfg(feature = "suite")]
+pub mod suite;
+mod xattrs;
 
 pub use contract::*;
 pub use journal::{Journal, RecordedOutcome, StepRecord, Totals};

@@ -1,0 +1,183 @@
+//! A tree laid out as files in an empty folder.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use ashlar_object::{Dir, File, Meta, Node, Symlink, Tree};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::blobs::Blobs;
+use super::keys::Form;
+use super::parallel::{CHUNK, in_parallel};
+use crate::StoreError;
+use crate::capture::shown;
+use crate::facts::{FIXED, times};
+use crate::failed::{failed, failing};
+use crate::xattrs;
+
+/// How files come to be where they are laid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// For builds: links to blobs, copies for odd modes and owners, whiteouts as overlays want
+    /// them.
+    Staged,
+    /// For people: links to blobs where the file system and the mode allow it.
+    Linked,
+    /// For people: files of their own.
+    Copied,
+}
+
+pub(super) struct Lay<'a> {
+    pub blobs: &'a Blobs,
+    pub dest: BorrowedFd<'a>,
+    /// Where that is, for messages.
+    pub path: &'a Path,
+    pub how: How,
+}
+
+enum Leaf<'a> {
+    File(&'a File),
+    Symlink(&'a Symlink),
+    Whiteout,
+}
+
+impl Lay<'_> {
+    /// Lays out a whole tree. A blob that is not there or damaged is [`StoreError::Missing`].
+    pub fn tree(&self, tree: &Tree) -> Result<(), StoreError> {
+        let mut dirs: Vec<(Vec<u8>, &Dir)> = Vec::new();
+        let mut leaves: Vec<(Vec<u8>, Leaf<'_>)> = Vec::new();
+        list(tree.root(), &[], &mut dirs, &mut leaves);
+        for (path, _) in dirs.iter().filter(|(path, _)| !path.is_empty()) {
+            rustix::fs::mkdirat(self.dest, path.as_slice(), Mode::RWXU)
+                .map_err(failing("make", self.shown(path)))?;
+        }
+        in_parallel(
+            &leaves,
+            || vec![0; CHUNK],
+            |buffer, (path, leaf)| match leaf {
+                Leaf::File(file) => self.file(path, file, buffer),
+                Leaf::Symlink(link) => self.symlink(path, link),
+                Leaf::Whiteout => self.whiteout(path),
+            },
+        )?;
+        // Children before parents, so that a folder is closed and dated after it was filled.
+        for (path, dir) in dirs.iter().rev() {
+            self.dir(path, dir)?;
+        }
+        Ok(())
+    }
+
+    fn shown(&self, path: &[u8]) -> PathBuf {
+        shown(self.path, path)
+    }
+
+    fn file(&self, path: &[u8], file: &File, buffer: &mut [u8]) -> Result<(), StoreError> {
+        if self.how != How::Copied
+            && let Some(form) = Form::of(&file.meta)
+        {
+            match self.blobs.link(&file.digest, form, self.dest, path)? {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(StoreError::Missing(file.digest)),
+                // Another file system, or one without links: a copy does as well.
+                Err(Errno::XDEV | Errno::PERM | Errno::MLINK) => {}
+                Err(e) => return Err(failed("link", &self.shown(path), e.into())),
+            }
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(self.dest, path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(failing("make", self.shown(path)))?;
+        let mut fd = std::fs::File::from(fd);
+        if !self.blobs.copy_out(&file.digest, &mut fd, &self.shown(path), buffer)? {
+            return Err(StoreError::Missing(file.digest));
+        }
+        self.finish(&fd, &file.meta).map_err(failing("set the mode of", self.shown(path)))
+    }
+
+    /// Gives an open file or folder the owner, attributes, mode and time it has in the tree.
+    fn finish(&self, fd: impl AsFd, meta: &Meta) -> rustix::io::Result<()> {
+        let mut mode = meta.mode;
+        if self.how == How::Staged {
+            if let Some((uid, gid)) = self.blobs.owners.outside(meta.owner()) {
+                rustix::fs::fchown(&fd, Some(uid), Some(gid))?;
+            }
+            set_xattrs(&fd, meta, self.blobs)?;
+        } else if meta.owner() != (0, 0) {
+            // Set-uid for somebody else than was meant helps nobody.
+            mode &= 0o1777;
+        }
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
+        rustix::fs::futimens(&fd, &times(time(meta)))
+    }
+
+    fn symlink(&self, path: &[u8], link: &Symlink) -> Result<(), StoreError> {
+        let made = || {
+            rustix::fs::symlinkat(&*link.target, self.dest, path)?;
+            if self.how == How::Staged
+                && let Some((uid, gid)) = self.blobs.owners.outside(link.meta.owner())
+            {
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                rustix::fs::chownat(self.dest, path, Some(uid), Some(gid), flags)?;
+            }
+            let time = times(time(&link.meta));
+            rustix::fs::utimensat(self.dest, path, &time, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        made().map_err(failing("make the link", self.shown(path)))
+    }
+
+    fn whiteout(&self, path: &[u8]) -> Result<(), StoreError> {
+        if self.how != How::Staged {
+            return Ok(());
+        }
+        rustix::fs::mknodat(self.dest, path, FileType::CharacterDevice, Mode::empty(), 0)
+            .map_err(failing("make the whiteout", self.shown(path)))
+    }
+
+    fn dir(&self, path: &[u8], dir: &Dir) -> Result<(), StoreError> {
+        let done = || {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let at = if path.is_empty() { &b"."[..] } else { path };
+            let fd = rustix::fs::openat(self.dest, at, flags, Mode::empty())?;
+            if self.how == How::Staged && dir.is_opaque() {
+                xattrs::set_opaque(&fd)?;
+            }
+            self.finish(&fd, dir.meta())
+        };
+        done().map_err(failing("set the mode of", self.shown(path)))
+    }
+}
+
+/// The time of an entry.
+pub(super) fn time(meta: &Meta) -> ashlar_object::Time {
+    meta.extra.as_ref().and_then(|extra| extra.mtime).unwrap_or(FIXED)
+}
+
+fn set_xattrs(fd: impl AsFd, meta: &Meta, blobs: &Blobs) -> rustix::io::Result<()> {
+    static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let all = meta.extra.as_ref().map_or(&NONE, |extra| &extra.xattrs);
+    xattrs::set(fd, all, &blobs.owners)
+}
+
+fn list<'a>(
+    dir: &'a Dir,
+    at: &[u8],
+    dirs: &mut Vec<(Vec<u8>, &'a Dir)>,
+    leaves: &mut Vec<(Vec<u8>, Leaf<'a>)>,
+) {
+    dirs.push((at.to_vec(), dir));
+    for (name, node) in dir.entries() {
+        let mut path = Vec::with_capacity(at.len() + 1 + name.as_bytes().len());
+        path.extend_from_slice(at);
+        if !at.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        match node {
+            Node::Dir(child) => list(child, &path, dirs, leaves),
+            Node::File(file) => leaves.push((path, Leaf::File(file))),
+            Node::Symlink(link) => leaves.push((path, Leaf::Symlink(link))),
+            Node::Whiteout => leaves.push((path, Leaf::Whiteout)),
+        }
+    }
+}

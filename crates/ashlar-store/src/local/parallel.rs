@@ -1,0 +1,41 @@
+//! Work on many files with all processors.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::StoreError;
+
+/// Bytes read at a time: large enough that system calls do not count, small enough for the cache
+/// of a processor.
+pub(super) const CHUNK: usize = 256 << 10;
+
+/// Calls `each` for all items in their order, on as many threads as there are processors; `state`
+/// makes what each thread keeps for itself. The first error ends it.
+pub(super) fn in_parallel<T: Sync, S>(
+    items: &[T],
+    state: impl Fn() -> S + Sync,
+    each: impl Fn(&mut S, &T) -> Result<(), StoreError> + Sync,
+) -> Result<(), StoreError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
+    let threads = threads.min(items.len());
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let error = Mutex::new(None);
+    let work = || {
+        let mut own = state();
+        while !stop.load(Ordering::Relaxed) {
+            let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            if let Err(e) = each(&mut own, item) {
+                stop.store(true, Ordering::Relaxed);
+                error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}

@@ -1,0 +1,119 @@
+//! Removing folders whatever their modes and depth.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+
+/// How deep folders are followed before the rest is moved up: each level holds a descriptor.
+const DEEPEST: usize = 64;
+
+/// Removes what is at `name`, whatever it is. Nothing there is no error.
+pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(e) => return Err(e),
+    }
+    let dir = open_writable(parent, name)?;
+    empty(dir.as_fd())?;
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+/// Removes everything in a folder.
+pub(crate) fn empty(top: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let mut moved = 0;
+    // What was moved up is met in the next round.
+    loop {
+        let before = moved;
+        below(top, top, 0, &mut moved)?;
+        if moved == before {
+            return Ok(());
+        }
+    }
+}
+
+fn below(
+    top: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    depth: usize,
+    moved: &mut u64,
+) -> rustix::io::Result<()> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push((entry.file_name().to_owned(), entry.file_type()));
+        }
+    }
+    for (name, kind) in names {
+        if kind != rustix::fs::FileType::Directory {
+            match rustix::fs::unlinkat(dir, &name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(Errno::ISDIR | Errno::PERM) => {}
+                Err(Errno::ACCESS) => {
+                    make_writable(dir)?;
+                    rustix::fs::unlinkat(dir, &name, AtFlags::empty())?;
+                    continue;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let child = open_writable(dir, name.to_bytes())?;
+        if depth >= DEEPEST {
+            drop(child);
+            *moved += 1;
+            let up = format!(".ashlar-deep-{moved}");
+            rustix::fs::renameat(dir, &name, top, up.as_str())?;
+            continue;
+        }
+        below(top, child.as_fd(), depth + 1, moved)?;
+        drop(child);
+        match rustix::fs::unlinkat(dir, &name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Opens a folder so that things in it can be removed; only the superuser need not ask.
+fn open_writable(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
+            rustix::fs::openat(parent, name, flags, Mode::empty())?
+        }
+        other => other?,
+    };
+    if rustix::fs::fstat(&fd)?.st_mode & 0o300 != 0o300 && !rustix::process::geteuid().is_root() {
+        make_writable(fd.as_fd())?;
+    }
+    Ok(fd)
+}
+
+fn make_writable(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    rustix::fs::fchmod(dir, Mode::RWXU)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removes_what_is_deep_or_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = rustix::fs::open(dir.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        rustix::fs::mkdirat(&at, "x", Mode::RWXU).unwrap();
+        let mut deep = open_writable(at.as_fd(), b"x").unwrap();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&deep, "a", Mode::RWXU).unwrap();
+            deep = open_writable(deep.as_fd(), b"a").unwrap();
+        }
+        rustix::fs::mkdirat(&at, "x/closed", Mode::empty()).unwrap();
+        remove(at.as_fd(), b"x").unwrap();
+        assert!(!dir.path().join("x").exists());
+        remove(at.as_fd(), b"x").unwrap();
+    }
+}
