@@ -1,1 +1,42 @@
-//! placeholder
+//! Walk the plan: look up, execute, keep.
+//!
+//! This room holds a `&dyn Store` and a `&dyn Executor` and knows nothing of remotes, of how a
+//! sandbox works or of how anything is shown: what happens is told as [`Event`]s. It parses no
+//! arguments and prints nothing.
+
+mod command;
+mod dispatch;
+mod engine;
+mod event;
+mod expect;
+mod front;
+mod lock;
+mod lookup;
+mod reproduce;
+mod roots;
+mod sources;
+mod why;
+
+pub use dispatch::{Options, build};
+pub use engine::{Engine, Results};
+pub use event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary};
+pub use front::{Folder, FrontError, LOCK_FILE, facts, find_project, read_lock};
+pub use lock::{LockError, Update, complete, missing as missing_in_lock, write as write_lock};
+pub use lookup::{Lookup, look_up};
+pub use reproduce::{Difference, Reproduction, reproduce, request, results_for};
+pub use roots::Trees;
+pub use why::{Cause, State, Why, why};
+
+use std::time::Duration;
+
+/// A duration as people say it: `0.42 s`, `12 s`, `3 min 5 s`, `2 h 10 min`.
+#[must_use]
+pub fn human_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.2} s", duration.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}

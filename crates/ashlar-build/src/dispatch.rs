@@ -1,0 +1,353 @@
+//! The dispatcher: it owns all state and takes one event after another; each running step has a
+//! thread of its own, which tells it once how the step ended.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use ashlar_plan::{Plan, StepIndex, Work, forecast, priorities};
+use ashlar_store::{Found, Journal, RecordedOutcome, StepRecord, StoreError, put};
+
+use crate::engine::{Ended, Engine, Results, now};
+use crate::event::{Event, StepOutcome, StepReport, Summary};
+use crate::lookup::{Lookup, look_up};
+
+/// How a build is done.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many jobs run at once, over all steps.
+    pub jobs: usize,
+    /// Whether to go on with what does not depend on a failed step.
+    pub keep_going: bool,
+    /// Whether the targets are built although they are found.
+    pub rebuild: bool,
+}
+
+/// How many sources are fetched at once. They wait for the network, so they are not jobs.
+const FETCHES: usize = 4;
+
+/// Builds the targets of the plan.
+///
+/// # Errors
+/// When the store cannot be read at all. What goes wrong in a step is in the summary.
+pub fn build(
+    engine: &Engine<'_>,
+    journal: &Journal,
+    options: &Options,
+) -> Result<Summary, StoreError> {
+    let began = Instant::now();
+    let plan = engine.plan;
+    let again: HashSet<StepIndex> =
+        if options.rebuild { plan.targets.iter().copied().collect() } else { HashSet::new() };
+    let lookup = look_up(plan, engine.store, &again)?;
+    let mut summary = Summary::default();
+    let mut hits: Vec<_> = lookup.found.iter().collect();
+    hits.sort_unstable_by_key(|(step, _)| **step);
+    let mut saved = Duration::ZERO;
+    for (step, found) in hits {
+        saved += found.result.took;
+        let report = report(plan, *step, &Ended::found(StepOutcome::Hit, found.clone(), now()));
+        summary.count(&report);
+        (engine.tell)(Event::Ended(Box::new(report)));
+    }
+    if !lookup.found.is_empty() {
+        journal.note_hits(lookup.found.len() as u64, saved)?;
+    }
+    if !lookup.run.is_empty() {
+        run(engine, journal, options, lookup, &again, &mut summary)?;
+    }
+    summary.cancelled = engine.cancel.is_cancelled();
+    summary.took = began.elapsed();
+    Ok(summary)
+}
+
+fn run(
+    engine: &Engine<'_>,
+    journal: &Journal,
+    options: &Options,
+    lookup: Lookup,
+    again: &HashSet<StepIndex>,
+    summary: &mut Summary,
+) -> Result<(), StoreError> {
+    let plan = engine.plan;
+    let names: Vec<(&str, &str)> = lookup
+        .run
+        .iter()
+        .map(|step| (plan.steps[*step].id.module.as_str(), plan.steps[*step].id.step.as_str()))
+        .collect();
+    let durations = journal.durations(&names)?;
+    let recorded = |step: StepIndex| {
+        let id = &plan.steps[step].id;
+        durations.get(&(id.module.clone(), id.step.clone())).copied()
+    };
+    (engine.tell)(Event::Planned {
+        steps: lookup.run.len(),
+        modules: lookup.run.iter().filter(|s| plan.steps[**s].is_build()).count(),
+        forecast: forecast(plan, &lookup.run, &recorded, options.jobs),
+    });
+    // A step that was never timed counts as a second, so that chains of unknown steps still
+    // go before single ones.
+    let guess = |step| recorded(step).unwrap_or(Duration::from_secs(1));
+    let priority = priorities(plan, &lookup.run, &guess);
+    let mut dispatcher = Dispatcher::new(plan, lookup, priority);
+    std::thread::scope(|scope| {
+        let (sender, receiver) = channel();
+        dispatcher.go(scope, engine, journal, options, again, summary, &sender, &receiver)
+    })
+}
+
+struct Dispatcher<'p> {
+    plan: &'p Plan,
+    results: Results,
+    /// How many steps each waiting one still waits for.
+    waits: HashMap<StepIndex, usize>,
+    dependents: HashMap<StepIndex, Vec<StepIndex>>,
+    ready: BTreeSet<(Duration, StepIndex)>,
+    priority: Vec<Duration>,
+    running: usize,
+    fetching: usize,
+    stopped: bool,
+}
+
+impl<'p> Dispatcher<'p> {
+    fn new(plan: &'p Plan, lookup: Lookup, priority: Vec<Duration>) -> Self {
+        let mut waits = HashMap::new();
+        let mut dependents: HashMap<StepIndex, Vec<StepIndex>> = HashMap::new();
+        let mut ready = BTreeSet::new();
+        for step in &lookup.run {
+            let mut needs: BTreeSet<StepIndex> = plan.steps[*step].needs().collect();
+            // A dependency that was found may still mount one that was not.
+            if needs.iter().any(|need| lookup.found.contains_key(need)) {
+                needs.extend(plan.mounts(*step));
+            }
+            needs.retain(|need| lookup.run.contains(need));
+            if needs.is_empty() {
+                ready.insert((priority[*step], *step));
+            } else {
+                waits.insert(*step, needs.len());
+            }
+            for need in needs {
+                dependents.entry(need).or_default().push(*step);
+            }
+        }
+        Self {
+            plan,
+            results: lookup.found,
+            waits,
+            dependents,
+            ready,
+            priority,
+            running: 0,
+            fetching: 0,
+            stopped: false,
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one loop, and nothing that could be grouped")]
+    fn go<'scope, 'env>(
+        &mut self,
+        scope: &'scope Scope<'scope, 'env>,
+        engine: &'env Engine<'_>,
+        journal: &Journal,
+        options: &Options,
+        again: &HashSet<StepIndex>,
+        summary: &mut Summary,
+        sender: &Sender<(StepIndex, Ended)>,
+        receiver: &Receiver<(StepIndex, Ended)>,
+    ) -> Result<(), StoreError> {
+        loop {
+            self.stopped |= engine.cancel.is_cancelled();
+            while let Some(step) = self.next(options.jobs) {
+                self.start(scope, engine, step, again.contains(&step), sender);
+            }
+            if self.running + self.fetching == 0 {
+                break;
+            }
+            // A signal sets the flag without sending anything, so waiting has an end.
+            let (step, ended) = match receiver.recv_timeout(Duration::from_millis(100)) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            self.ended(engine, journal, options, summary, step, ended)?;
+        }
+        // What was never begun: its dependencies failed, or the build stopped.
+        let mut left: Vec<StepIndex> = self.waits.keys().copied().collect();
+        left.extend(self.ready.iter().map(|(_, step)| *step));
+        left.sort_unstable();
+        for step in left {
+            let report = report(self.plan, step, &Ended::not_tried());
+            summary.count(&report);
+            (engine.tell)(Event::Ended(Box::new(report)));
+        }
+        Ok(())
+    }
+
+    /// The next step to begin, if one may begin now.
+    fn next(&mut self, jobs: usize) -> Option<StepIndex> {
+        if self.stopped {
+            return None;
+        }
+        let pick = self.ready.iter().rev().copied().find(|(_, step)| {
+            if is_fetch(self.plan, *step) { self.fetching < FETCHES } else { self.running < jobs }
+        })?;
+        self.ready.remove(&pick);
+        Some(pick.1)
+    }
+
+    fn start<'scope, 'env>(
+        &mut self,
+        scope: &'scope Scope<'scope, 'env>,
+        engine: &'env Engine<'_>,
+        step: StepIndex,
+        again: bool,
+        sender: &Sender<(StepIndex, Ended)>,
+    ) {
+        let fetch = is_fetch(self.plan, step);
+        if fetch {
+            self.fetching += 1;
+        } else {
+            if self.running == 0 {
+                // Killed steps may have taken tokens with them.
+                engine.jobs.reset_if_idle();
+            }
+            self.running += 1;
+        }
+        let mut needed: Results = HashMap::new();
+        let needs = self.plan.steps[step].needs().chain(self.plan.mounts(step));
+        for need in needs {
+            if let Some(found) = self.results.get(&need) {
+                needed.insert(need, found.clone());
+            }
+        }
+        let sender = sender.clone();
+        scope.spawn(move || {
+            let ended = if fetch {
+                (engine.tell)(Event::Started { id: engine.plan.steps[step].id.clone() });
+                engine.run(step, &needed, again)
+            } else {
+                match engine.jobs.acquire(engine.cancel) {
+                    None => Ended::not_tried(),
+                    Some(_token) => {
+                        (engine.tell)(Event::Started { id: engine.plan.steps[step].id.clone() });
+                        engine.run(step, &needed, again)
+                    }
+                }
+            };
+            // The dispatcher is gone only when it failed itself; then nobody wants to know.
+            let _ = sender.send((step, ended));
+        });
+    }
+
+    fn ended(
+        &mut self,
+        engine: &Engine<'_>,
+        journal: &Journal,
+        options: &Options,
+        summary: &mut Summary,
+        step: StepIndex,
+        ended: Ended,
+    ) -> Result<(), StoreError> {
+        if is_fetch(self.plan, step) {
+            self.fetching -= 1;
+        } else {
+            self.running -= 1;
+        }
+        record(engine, journal, step, &ended)?;
+        let report = report(self.plan, step, &ended);
+        summary.count(&report);
+        (engine.tell)(Event::Ended(Box::new(report)));
+        match ended.found {
+            Some(found) => {
+                self.results.insert(step, found);
+                for dependent in self.dependents.remove(&step).unwrap_or_default() {
+                    if let Some(count) = self.waits.get_mut(&dependent) {
+                        *count -= 1;
+                        if *count == 0 {
+                            self.waits.remove(&dependent);
+                            self.ready.insert((self.priority[dependent], dependent));
+                        }
+                    }
+                }
+            }
+            None => self.stopped |= !options.keep_going,
+        }
+        Ok(())
+    }
+}
+
+fn is_fetch(plan: &Plan, step: StepIndex) -> bool {
+    matches!(plan.steps[step].work, Work::Source { .. } | Work::Unpack(_))
+}
+
+impl Ended {
+    fn not_tried() -> Self {
+        Self {
+            outcome: StepOutcome::Skipped,
+            found: None,
+            action: None,
+            log: None,
+            failure: None,
+            took: Duration::ZERO,
+            started: now(),
+        }
+    }
+}
+
+fn report(plan: &Plan, index: StepIndex, ended: &Ended) -> StepReport {
+    let step = &plan.steps[index];
+    let hit = matches!(ended.outcome, StepOutcome::Hit | StepOutcome::Cutoff);
+    StepReport {
+        id: step.id.clone(),
+        is_module: step.is_build(),
+        outcome: ended.outcome,
+        from: hit.then(|| "local".to_owned()),
+        took: ended.took,
+        key: step.key,
+        action: ended.action,
+        log: ended.log,
+        failure: ended.failure.clone(),
+    }
+}
+
+/// Writes down what happened, with the inputs of the key, so that `why` can compare later.
+fn record(
+    engine: &Engine<'_>,
+    journal: &Journal,
+    index: StepIndex,
+    ended: &Ended,
+) -> Result<(), StoreError> {
+    let step = &engine.plan.steps[index];
+    let outcome = match (&ended.outcome, &ended.failure) {
+        (StepOutcome::Built, _) => RecordedOutcome::Built,
+        (StepOutcome::Cutoff, _) => RecordedOutcome::Cutoff,
+        (StepOutcome::Failed, Some(crate::Failure::TimedOut(_))) => RecordedOutcome::TimedOut,
+        (StepOutcome::Failed, _) => RecordedOutcome::Failed,
+        (StepOutcome::Hit | StepOutcome::Skipped, _) => return Ok(()),
+    };
+    let inputs = match put(engine.store, &step.inputs.to_json()) {
+        Ok(digest) => Some(digest),
+        // A full or read-only store must not hide how the step ended.
+        Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let record = StepRecord {
+        project: engine.project.name.clone(),
+        module: step.id.module.clone(),
+        step: step.id.step.clone(),
+        key: step.key,
+        action: ended.action,
+        outcome,
+        from: (outcome == RecordedOutcome::Cutoff).then(|| "local".to_owned()),
+        started: ended.started,
+        took: ended.found.as_ref().map_or(ended.took, |f: &Found| f.result.took),
+        log: ended.log,
+        inputs,
+        message: ended.failure.as_ref().map(ToString::to_string),
+    };
+    match journal.record(&record) {
+        Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,504 @@
+//! One step, from its key to its result.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use ashlar_execute::{
+    Cancel, ExecuteError, Executor, Jobs, Keep, Kept, Mount, Outcome, Request, Root,
+};
+use ashlar_object::{Action, ActionResult, Command, Digest, File, Meta, Node, Time, Tree};
+use ashlar_plan::{Facts, Plan, Step, StepIndex, Work};
+use ashlar_recipe::{Base, Kind, Module, Project};
+use ashlar_source::{Fetcher, SourceError};
+use ashlar_store::{Found, LocalStore, Store, StoreError, put};
+
+use crate::command;
+use crate::event::{ErrorKind, Event, Failure, StepOutcome};
+use crate::roots::Trees;
+use crate::sources::source_tree;
+
+/// Everything that steps are run with.
+pub struct Engine<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// Its folder.
+    pub folder: &'a Path,
+    /// What is known of its files.
+    pub facts: &'a Facts,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Where results are found and kept.
+    pub store: &'a dyn Store,
+    /// The same store, where it is one that several processes share: for locks.
+    pub local: Option<&'a LocalStore>,
+    /// What runs commands.
+    pub executor: &'a dyn Executor,
+    /// What gets sources.
+    pub fetcher: &'a Fetcher<'a>,
+    /// The jobserver.
+    pub jobs: &'a Jobs,
+    /// Whether to stop.
+    pub cancel: &'a Cancel,
+    /// Whom to tell.
+    pub tell: &'a (dyn Fn(Event) + Sync),
+    /// What is added to owners of files on disk: see [`ashlar_store::OpenOptions`].
+    pub owner_base: u32,
+    /// Trees seen so far: begin with the default.
+    pub trees: Trees,
+}
+
+/// How a step ended, before it is told to anyone.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub outcome: StepOutcome,
+    pub found: Option<Found>,
+    pub action: Option<Digest>,
+    pub log: Option<Digest>,
+    pub failure: Option<Failure>,
+    pub took: Duration,
+    pub started: Time,
+}
+
+/// The results a step can use, by the place of the step that made them.
+pub type Results = HashMap<StepIndex, Found>;
+
+/// A step that is ready to be run or looked at: everything it will see.
+pub(crate) struct Prepared {
+    pub action: Digest,
+    pub request: Option<Request>,
+    /// For steps that run no command: what they make.
+    pub made: Option<Kept>,
+}
+
+impl Engine<'_> {
+    /// Runs a step unless somebody else has meanwhile. `again` ignores what is kept.
+    pub(crate) fn run(&self, index: StepIndex, results: &Results, again: bool) -> Ended {
+        let began = Instant::now();
+        let started = now();
+        let step = &self.plan.steps[index];
+        let mut ended = self.try_run(step, index, results, again).unwrap_or_else(|failure| Ended {
+            outcome: StepOutcome::Failed,
+            found: None,
+            action: None,
+            log: None,
+            failure: Some(failure),
+            took: Duration::ZERO,
+            started,
+        });
+        if ended.took.is_zero() && ended.outcome != StepOutcome::Hit {
+            ended.took = began.elapsed();
+        }
+        ended
+    }
+
+    fn try_run(
+        &self,
+        step: &Step,
+        index: StepIndex,
+        results: &Results,
+        again: bool,
+    ) -> Result<Ended, Failure> {
+        let started = now();
+        // Held until the result is kept: whoever waits for it finds the result.
+        let _lock = match self.local {
+            None => None,
+            Some(local) => {
+                let mut told = false;
+                let lock = local.lock_step(&step.key, &mut || {
+                    if !std::mem::replace(&mut told, true) {
+                        (self.tell)(Event::Waiting { id: step.id.clone() });
+                    }
+                    !self.cancel.is_cancelled()
+                })?;
+                if lock.is_none() {
+                    return Ok(Ended::skipped(started));
+                }
+                lock
+            }
+        };
+        if !again && let Some(Some(found)) = self.store.steps(&[step.key])?.pop() {
+            return Ok(Ended::found(StepOutcome::Hit, found, started));
+        }
+        let prepared = self.prepare(step, index, results)?;
+        if !again && let Some(result) = self.store.result(&prepared.action)? {
+            self.store.put_step(&step.key, &prepared.action)?;
+            let found = Found { action: prepared.action, result };
+            return Ok(Ended::found(StepOutcome::Cutoff, found, started));
+        }
+        let (kept, log, began, took) = match (prepared.made, prepared.request) {
+            (Some(made), _) => (made, Digest::EMPTY, started, Duration::ZERO),
+            (None, Some(request)) => {
+                let finished = self.executor.run(&request, self.jobs, self.cancel)?;
+                let failed = |failure| Ended {
+                    outcome: StepOutcome::Failed,
+                    found: None,
+                    action: Some(prepared.action),
+                    log: Some(finished.log),
+                    failure: Some(failure),
+                    took: finished.took,
+                    started: finished.started,
+                };
+                match finished.outcome {
+                    Outcome::Succeeded(kept) => {
+                        (kept, finished.log, finished.started, finished.took)
+                    }
+                    Outcome::Failed(code) => return Ok(failed(Failure::Exit(code))),
+                    Outcome::TimedOut(after) => return Ok(failed(Failure::TimedOut(after))),
+                    Outcome::Unkeepable(what) => return Ok(failed(Failure::Unkeepable(what))),
+                    Outcome::Cancelled => return Ok(Ended::skipped(started)),
+                }
+            }
+            (None, None) => (empty(self.store)?, Digest::EMPTY, started, Duration::ZERO),
+        };
+        if let Work::Build(module) = &step.work {
+            let missing = crate::expect::unmatched(module, &kept.tree);
+            if !missing.is_empty() {
+                return Ok(Ended {
+                    outcome: StepOutcome::Failed,
+                    found: None,
+                    action: Some(prepared.action),
+                    log: Some(log),
+                    failure: Some(Failure::Unmatched(missing)),
+                    took,
+                    started: began,
+                });
+            }
+        }
+        let result = ActionResult {
+            outputs: kept.digest,
+            root: kept.tree.root_digest(),
+            log,
+            started: began,
+            took: if took.is_zero() { since(started) } else { took },
+        };
+        self.trees.know(&kept);
+        self.store.put_result(&prepared.action, &result)?;
+        self.store.put_step(&step.key, &prepared.action)?;
+        let found = Found { action: prepared.action, result };
+        Ok(Ended { took, ..Ended::found(StepOutcome::Built, found, began) })
+    }
+
+    /// Everything a step will see: its action, and what the executor needs to run it.
+    pub(crate) fn prepare(
+        &self,
+        step: &Step,
+        index: StepIndex,
+        results: &Results,
+    ) -> Result<Prepared, Failure> {
+        match &step.work {
+            Work::Base(name) => self.prepare_base(step, name),
+            Work::Unpack(name) => {
+                let made = crate::sources::archive_base(self, name)?;
+                Ok(self.internal("unpack base", &made, made.clone()))
+            }
+            Work::Tools { packages, .. } => {
+                let debs = self.debs(packages)?;
+                self.prepare_install(
+                    step,
+                    results,
+                    vec![Mount { tree: debs, at: "/build/debs".into() }],
+                )
+            }
+            Work::Packages { of, .. } => {
+                let mut mounts = Vec::new();
+                for (number, step) in of.iter().enumerate() {
+                    let tree = self.outputs(*step, results)?;
+                    mounts.push(Mount { tree, at: format!("/build/debs/{number}") });
+                }
+                self.prepare_install(step, results, mounts)
+            }
+            Work::Source { module, source } => {
+                let made = source_tree(self, module, *source)?;
+                Ok(self.internal("source", &made, made.clone()))
+            }
+            Work::Build(module) if module.build.kind == Kind::Import => {
+                let source = self.source(step, module, results)?.unwrap_or(empty(self.store)?);
+                Ok(self.internal("import", &source, normalised(self.store, &source)?))
+            }
+            Work::Build(module) => self.prepare_build(step, index, module, results),
+        }
+    }
+
+    fn prepare_build(
+        &self,
+        step: &Step,
+        index: StepIndex,
+        module: &Module,
+        results: &Results,
+    ) -> Result<Prepared, Failure> {
+        let mut outputs = Vec::new();
+        for mount in self.plan.mounts(index) {
+            let name = self.plan.steps[mount].id.module.clone();
+            outputs.push((name, self.outputs(mount, results)?));
+        }
+        let host = module
+            .base
+            .as_ref()
+            .is_some_and(|base| matches!(self.project.bases.get(base), Some(Base::Host)));
+        let layers = self.layers(step, module.base.as_deref(), results)?;
+        let (layers, mut root) = self.trees.over(layers, &outputs, &module.outputs.overlap)?;
+        let source = self.source(step, module, results)?;
+        if let Some(source) = &source {
+            let at = ashlar_execute::SOURCE.trim_start_matches('/');
+            root = root.overlaid(&source.tree.below(&at.parse().unwrap_or_default()));
+        }
+        let command = command::build(self.project, self.facts, module);
+        let mut salt = module.salt.clone();
+        if host {
+            // The machine's own files are not in the input tree: their fingerprint stands in.
+            for input in step.inputs.inputs() {
+                if let ashlar_plan::InputName::Base(_) = input.name {
+                    salt = format!("{salt}\0{}", input.value);
+                }
+            }
+        }
+        let action = self.action(&salt, &command, &root);
+        let request = Request {
+            label: step.id.to_string(),
+            root: if host { Root::Host(layers) } else { Root::Layers(layers) },
+            source,
+            mounts: Vec::new(),
+            command,
+            keep: Keep::Outputs,
+            timeout: module.build.timeout,
+            many_ids: false,
+        };
+        Ok(Prepared { action, request: Some(request), made: None })
+    }
+
+    fn prepare_base(&self, step: &Step, name: &str) -> Result<Prepared, Failure> {
+        let Some(Base::Debian { suite, variant, packages }) = self.project.bases.get(name) else {
+            return Err(Failure::project(format!("the base `{name}` is not Debian's")));
+        };
+        let ids = self.facts.lock.base.get(name).map(|b| b.packages.clone()).unwrap_or_default();
+        let debs = self.debs(&ids)?;
+        let command = command::base(self.facts, suite, variant, packages);
+        let root = debs.tree.below(&"build/debs".parse().unwrap_or_default());
+        let action = self.action("", &command, &root);
+        let request = Request {
+            label: step.id.to_string(),
+            root: Root::Host(Vec::new()),
+            source: None,
+            mounts: vec![Mount { tree: debs, at: "/build/debs".into() }],
+            command,
+            keep: Keep::Root,
+            timeout: None,
+            many_ids: true,
+        };
+        Ok(Prepared { action, request: Some(request), made: None })
+    }
+
+    fn prepare_install(
+        &self,
+        step: &Step,
+        results: &Results,
+        mounts: Vec<Mount>,
+    ) -> Result<Prepared, Failure> {
+        let base = match &step.work {
+            Work::Tools { base, .. } | Work::Packages { base, .. } => Some(base.as_str()),
+            _ => None,
+        };
+        let layers = self.layers(step, base, results)?;
+        let mut root = self.trees.merged(&layers);
+        for mount in &mounts {
+            let at = mount.at.trim_start_matches('/').parse().unwrap_or_default();
+            root = root.overlaid(&mount.tree.tree.below(&at));
+        }
+        let command = command::install(self.facts);
+        let action = self.action("", &command, &root);
+        let request = Request {
+            label: step.id.to_string(),
+            root: Root::Layers(layers),
+            source: None,
+            mounts,
+            command,
+            keep: Keep::Changes,
+            timeout: None,
+            many_ids: true,
+        };
+        Ok(Prepared { action, request: Some(request), made: None })
+    }
+
+    fn internal(&self, name: &str, of: &Kept, made: Kept) -> Prepared {
+        let command = command::internal(name, &[]);
+        Prepared { action: self.action("", &command, &of.tree), request: None, made: Some(made) }
+    }
+
+    fn action(&self, salt: &str, command: &Command, root: &Tree) -> Digest {
+        let action: Action =
+            command::action(self.project, self.facts, salt, command, root.root_digest());
+        action.digest()
+    }
+
+    /// What a step made, as it is in the store.
+    fn outputs(&self, step: StepIndex, results: &Results) -> Result<Kept, Failure> {
+        let found = results.get(&step).ok_or_else(|| {
+            Failure::store(format!("the result of {} is not there", self.plan.steps[step].id))
+        })?;
+        Ok(self.trees.read(self.store, found.result.outputs)?)
+    }
+
+    /// The layers of a step's root, the lowest first.
+    fn layers(
+        &self,
+        step: &Step,
+        base: Option<&str>,
+        results: &Results,
+    ) -> Result<Vec<Kept>, Failure> {
+        let mut layers = Vec::new();
+        if let Some(Base::Path(path)) = base.and_then(|b| self.project.bases.get(b)) {
+            layers.push(crate::sources::folder_base(self, path)?);
+        }
+        for layer in &step.layers {
+            layers.push(self.outputs(*layer, results)?);
+        }
+        Ok(layers)
+    }
+
+    /// All sources of a module as one tree.
+    fn source(
+        &self,
+        step: &Step,
+        module: &Module,
+        results: &Results,
+    ) -> Result<Option<Kept>, Failure> {
+        let mut parts: Vec<(String, Kept)> = Vec::new();
+        for (number, source) in module.sources.iter().enumerate() {
+            let made = step.sources.iter().find(|(n, _)| *n == number);
+            let kept = match made {
+                Some((_, step)) => self.outputs(*step, results)?,
+                None => source_tree(self, module, number)?,
+            };
+            parts.push((source.into.clone(), kept));
+        }
+        if parts.iter().all(|(into, _)| into.is_empty()) && parts.len() == 1 {
+            return Ok(parts.pop().map(|(_, kept)| kept));
+        }
+        let tree = parts.iter().fold(Tree::default(), |below, (into, kept)| {
+            below.overlaid(&kept.tree.below(&into.parse().unwrap_or_default()))
+        });
+        Ok((!parts.is_empty()).then(|| Kept { digest: tree.digest(), tree }))
+    }
+
+    /// Debian packages as a folder of files.
+    fn debs(&self, ids: &[String]) -> Result<Kept, Failure> {
+        let mut files = Vec::new();
+        for id in ids {
+            let file = self.facts.lock.package.get(id);
+            files.push(
+                file.ok_or_else(|| Failure::project(format!("the lock file has no `{id}`")))?,
+            );
+        }
+        let digests = self.fetcher.fetch_debian_all(&files)?;
+        let mut tree = Tree::default();
+        for (file, digest) in files.iter().zip(digests) {
+            let name = file.path.rsplit('/').next().unwrap_or(&file.path);
+            let path = name.parse().map_err(|e| Failure::project(format!("{e}")))?;
+            tree = tree.with(&path, Node::File(File { digest, meta: Meta::FILE }));
+        }
+        let digest = put(self.store, &tree.encode())?;
+        Ok(Kept { digest, tree })
+    }
+}
+
+impl Ended {
+    fn skipped(started: Time) -> Self {
+        Self {
+            outcome: StepOutcome::Skipped,
+            found: None,
+            action: None,
+            log: None,
+            failure: None,
+            took: Duration::ZERO,
+            started,
+        }
+    }
+
+    pub(crate) fn found(outcome: StepOutcome, found: Found, started: Time) -> Self {
+        Self {
+            outcome,
+            action: Some(found.action),
+            log: Some(found.result.log),
+            found: Some(found),
+            failure: None,
+            took: Duration::ZERO,
+            started,
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn project(message: String) -> Self {
+        Self::Error { message, advice: None, kind: ErrorKind::Project }
+    }
+
+    pub(crate) fn store(message: String) -> Self {
+        Self::Error { message, advice: None, kind: ErrorKind::Store }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::store(chain(&error))
+    }
+}
+
+impl From<ExecuteError> for Failure {
+    fn from(error: ExecuteError) -> Self {
+        let (kind, advice) = match &error {
+            ExecuteError::Lacks { advice, .. } => (ErrorKind::Machine, Some(advice.clone())),
+            ExecuteError::Sandbox(_) => (ErrorKind::Machine, None),
+            ExecuteError::Workspace { .. } | ExecuteError::Store(_) => (ErrorKind::Store, None),
+        };
+        Self::Error { message: chain(&error), advice, kind }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let kind = match &error {
+            SourceError::Lacks { .. } => ErrorKind::Machine,
+            SourceError::Store(_) => ErrorKind::Store,
+            _ => ErrorKind::Build,
+        };
+        Self::Error { message: chain(&error), advice: error.advice(), kind }
+    }
+}
+
+/// An error with its causes, as one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn empty(store: &dyn Store) -> Result<Kept, StoreError> {
+    let tree = Tree::default();
+    Ok(Kept { digest: put(store, &tree.encode())?, tree })
+}
+
+/// A source tree as outputs.
+fn normalised(store: &dyn Store, source: &Kept) -> Result<Kept, StoreError> {
+    let digest = put(store, &source.tree.encode())?;
+    Ok(Kept { digest, tree: source.tree.clone() })
+}
+
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time { seconds: since.as_secs().cast_signed(), nanos: since.subsec_nanos() }
+}
+
+fn since(started: Time) -> Duration {
+    let now = now();
+    let nanos = |t: Time| i128::from(t.seconds) * 1_000_000_000 + i128::from(t.nanos);
+    Duration::from_nanos(u64::try_from(nanos(now) - nanos(started)).unwrap_or_default())
+}

@@ -1,0 +1,244 @@
+//! From a folder on disk to a project and the facts that its keys depend on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ashlar_object::{CanonicalHasher, Digest};
+use ashlar_plan::{BaseFact, Facts, SourceFact};
+use ashlar_recipe::{Base, Loader, Lock, Module, Origin, Problems, Project};
+use ashlar_source::{DigestFile, SourceError, files_matching, find_patches, path_tree};
+
+/// The name of the lock file.
+pub const LOCK_FILE: &str = "ashlar.lock";
+
+/// Why a project cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontError {
+    /// There is no project here or above.
+    #[error("there is no `ashlar.toml` in {} or above", .0.display())]
+    NoProject(PathBuf),
+    /// Its files are not right.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// Files that it names cannot be used.
+    #[error("module `{module}`")]
+    Source {
+        /// Which module names them.
+        module: String,
+        /// What is wrong.
+        source: SourceError,
+    },
+    /// Common files cannot be used.
+    #[error("`common` of the project")]
+    Common(#[source] SourceError),
+    /// A base cannot be used.
+    #[error("base `{name}`")]
+    Base {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        source: SourceError,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// The folder of the project that `start` lies in.
+///
+/// # Errors
+/// When neither it nor a folder above has an `ashlar.toml`.
+pub fn find_project(start: &Path) -> Result<PathBuf, FrontError> {
+    let start = std::path::absolute(start).map_err(|source| FrontError::Io {
+        doing: "find",
+        path: start.to_owned(),
+        source,
+    })?;
+    start
+        .ancestors()
+        .find(|folder| folder.join(ashlar_recipe::PROJECT_FILE).is_file())
+        .map(Path::to_owned)
+        .ok_or(FrontError::NoProject(start))
+}
+
+/// Files of a folder, for the recipe room.
+pub struct Folder<'a>(pub &'a Path);
+
+impl Loader for Folder<'_> {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        std::fs::read(self.0.join(path))
+    }
+
+    fn modules(&self) -> io::Result<Vec<String>> {
+        let mut found = Vec::new();
+        match std::fs::metadata(self.0.join("modules")) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+            Err(e) => return Err(e),
+            Ok(_) => below(&self.0.join("modules"), "modules", &mut found)?,
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+}
+
+fn below(folder: &Path, name: &str, found: &mut Vec<String>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let file = entry.file_name();
+        // A name that is not UTF-8 cannot be a module's; it reaches the recipe room, which says so.
+        let path = format!("{name}/{}", file.to_string_lossy());
+        let kind = entry.file_type()?;
+        let hidden = file.as_encoded_bytes().starts_with(b".");
+        if kind.is_dir() && !hidden {
+            below(&entry.path(), &path, found)?;
+        } else if !hidden && path.ends_with(".toml") && (!kind.is_dir()) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Reads the lock file; a project without one has an empty lock.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn read_lock(folder: &Path) -> Result<Option<Lock>, FrontError> {
+    let path = folder.join(LOCK_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(Lock::parse(&text)?)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FrontError::Io { doing: "read", path, source }),
+    }
+}
+
+/// Digests everything of the project that keys depend on.
+///
+/// # Errors
+/// When a file that is named is not there or cannot be read.
+pub fn facts(
+    project: &Project,
+    folder: &Path,
+    lock: Lock,
+    digest: DigestFile<'_>,
+) -> Result<Facts, FrontError> {
+    let mut facts =
+        Facts { architecture: std::env::consts::ARCH.to_owned(), lock, ..Facts::default() };
+    if !project.common.is_empty() {
+        for (name, path) in files_matching(folder, &project.common).map_err(FrontError::Common)? {
+            let read = |source| FrontError::Io { doing: "read", path: path.clone(), source };
+            let meta = std::fs::metadata(&path).map_err(read)?;
+            facts.common.push((name, digest(&path, &meta).map_err(read)?));
+        }
+    }
+    for (name, base) in &project.bases {
+        let used = project.modules.values().any(|m| m.base.as_ref() == Some(name));
+        if used && let Some(fact) = base_fact(folder, name, base, digest)? {
+            facts.bases.insert(name.clone(), fact);
+        }
+    }
+    let modules: Vec<&Module> = project
+        .modules
+        .values()
+        .filter(|module| {
+            module.sources.iter().any(|source| {
+                matches!(source.origin, Origin::Path { .. }) || !source.patches.is_empty()
+            })
+        })
+        .map(AsRef::as_ref)
+        .collect();
+    // Reading is mostly waiting for the kernel: two threads are twice as fast on two cores.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let chunk = modules.len().div_ceil(threads).max(64);
+    let parts = std::thread::scope(|scope| {
+        let running: Vec<_> = modules
+            .chunks(chunk)
+            .map(|modules| {
+                scope.spawn(move || {
+                    let each = modules.iter().map(|module| {
+                        Ok((module.name.clone(), source_facts(module, folder, digest)?))
+                    });
+                    each.collect::<Result<Vec<_>, FrontError>>()
+                })
+            })
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    facts.sources.extend(parts.into_iter().flatten());
+    Ok(facts)
+}
+
+fn source_facts(
+    module: &Module,
+    folder: &Path,
+    digest: DigestFile<'_>,
+) -> Result<Vec<SourceFact>, FrontError> {
+    let failed = |source| FrontError::Source { module: module.name.to_string(), source };
+    let mut facts = Vec::with_capacity(module.sources.len());
+    for source in &module.sources {
+        let mut fact = SourceFact::default();
+        if let Origin::Path { path } = &source.origin {
+            fact.tree = Some(path_tree(folder, path, digest).map_err(failed)?.digest());
+        }
+        for patch in find_patches(folder, &source.patches, source.strip).map_err(failed)? {
+            fact.patches.push((patch.name, Digest::of(&patch.bytes), patch.strip));
+        }
+        facts.push(fact);
+    }
+    Ok(facts)
+}
+
+fn base_fact(
+    folder: &Path,
+    name: &str,
+    base: &Base,
+    digest: DigestFile<'_>,
+) -> Result<Option<BaseFact>, FrontError> {
+    let read = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FrontError::Io { doing: "read", path, source }
+    };
+    Ok(match base {
+        Base::Debian { .. } => None,
+        Base::Path(path) => {
+            let failed = |source| FrontError::Base { name: name.to_owned(), source };
+            Some(BaseFact::Tree(path_tree(folder, path, digest).map_err(failed)?.digest()))
+        }
+        Base::Archive(path) => {
+            let path = folder.join(path);
+            let meta = std::fs::metadata(&path).map_err(read(&path))?;
+            Some(BaseFact::Archive(digest(&path, &meta).map_err(read(&path))?))
+        }
+        Base::Host => {
+            // The packages that are installed and the machine: as much as can be known of a
+            // whole file system without reading it. Hence the warning that goes with it.
+            let mut hasher = CanonicalHasher::new("ashlar host");
+            for file in ["/etc/machine-id", "/etc/os-release", "/var/lib/dpkg/status"] {
+                let path = Path::new(file);
+                match std::fs::metadata(path) {
+                    Ok(meta) => {
+                        let digest = digest(path, &meta).map_err(read(path))?;
+                        hasher.text(file).bytes(&digest.hash);
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                        hasher.text(file).text("not there");
+                    }
+                    Err(e) => return Err(read(path)(e)),
+                }
+            }
+            Some(BaseFact::Host(ashlar_object::StepKey(hasher.finish()).short()))
+        }
+    })
+}

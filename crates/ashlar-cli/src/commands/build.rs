@@ -1,0 +1,50 @@
+//! `ashlar build`.
+
+use ashlar_build::{Event, Options, Update, look_up};
+use ashlar_execute::Cancel;
+use ashlar_plan::plan;
+
+use crate::args::{Build, Globals};
+use crate::exit::{Exit, Failed, exit_of_build};
+use crate::show::Show;
+use crate::signals::cancel_on_signals;
+use crate::wiring::{Session, enter_namespace};
+
+pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
+    let session = Session::open(globals)?;
+    let show = Show::new(&session);
+    let lock = if args.locked {
+        session.lock()?
+    } else {
+        session.complete_lock(&Update::Missing, &|text| show.remark(&text))?
+    };
+    let facts = session.facts(lock)?;
+    let plan = plan(&session.project, &facts, &session.targets(&args.targets)?)?;
+    for warning in session.warnings(&plan) {
+        show.event(Event::Warning(warning));
+    }
+    let options =
+        Options { jobs: session.jobs(), keep_going: args.keep_going, rebuild: args.rebuild };
+    if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
+        // Entering a namespace takes longer than finding that there is nothing to build.
+        let nothing = std::collections::HashSet::new();
+        if args.rebuild || !look_up(&plan, &*session.store, &nothing)?.run.is_empty() {
+            enter_namespace()?;
+        }
+    }
+    let cancel = Cancel::new();
+    cancel_on_signals(&cancel);
+    let tell = |event: Event| show.event(event);
+    let output = show.on_output(globals);
+    let summary = session.with_engine(&facts, &plan, &cancel, output, &tell, |engine, _| {
+        Ok(ashlar_build::build(engine, session.store.journal(), &options)?)
+    })?;
+    if summary.built + summary.cutoff > 0 {
+        // Results count already; this only spares their verification after the next boot.
+        if let Err(error) = session.store.sync() {
+            show.event(Event::Warning(Failed::from(error).message));
+        }
+    }
+    show.summary(&summary);
+    Ok(exit_of_build(&summary))
+}

@@ -1,0 +1,78 @@
+//! `ashlar log`.
+
+use ashlar_build::human_duration;
+use ashlar_store::{RecordedOutcome, StepRecord, Store as _, read};
+use serde_json::json;
+
+use crate::args::{Globals, Log};
+use crate::exit::{Exit, Failed};
+use crate::show;
+use crate::wiring::Session;
+
+pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
+    let session = Session::open(globals)?;
+    let journal = session.store.journal();
+    let project = &session.project.name;
+    let is_base = args.module.starts_with("base:");
+    if !is_base && !session.project.modules.contains_key(&session.module(&args.module)?) {
+        return Err(Failed::usage(format!("there is no module `{}`", args.module))
+            .help("`ashlar list` shows all"));
+    }
+    let step = if is_base && args.step == "build" { "base" } else { &args.step };
+    let history = journal.history(project, &args.module, step, 50)?;
+    if args.history {
+        list(globals, &history);
+        return Ok(Exit::Done);
+    }
+    // What was built elsewhere, by another checkout or project, is found by the key.
+    let by_key = || -> Option<ashlar_object::Digest> {
+        let (_, plan) = session.plan(std::slice::from_ref(&args.module)).ok()?;
+        let step = plan.steps.iter().find(|s| s.id.module == args.module && s.id.step == step)?;
+        let found = session.store.steps(&[step.key]).ok()?.pop()??;
+        Some(found.result.log)
+    };
+    let recorded = history.iter().find_map(|record| record.log);
+    let Some(log) = recorded.or_else(by_key) else {
+        return Err(Failed::usage(format!("no log of {} ({step}) is known", args.module))
+            .help(format!("`ashlar build {}` makes one", args.module)));
+    };
+    let Some(bytes) = read(&*session.store, &log)? else {
+        return Err(Failed {
+            exit: Exit::Store,
+            message: "the log is no longer in the store".into(),
+            help: None,
+        });
+    };
+    show::print(&String::from_utf8_lossy(&bytes));
+    Ok(Exit::Done)
+}
+
+fn list(globals: &Globals, history: &[StepRecord]) {
+    for record in history {
+        let outcome = match record.outcome {
+            RecordedOutcome::Hit => "hit",
+            RecordedOutcome::Cutoff => "cutoff",
+            RecordedOutcome::Built => "built",
+            RecordedOutcome::Failed | RecordedOutcome::TimedOut => "failed",
+        };
+        if globals.json {
+            show::line(&json!({
+                "outcome": outcome,
+                "started": record.started.seconds,
+                "seconds": record.took.as_secs_f64(),
+                "step_key": record.key.to_string(),
+                "log": record.log.map(|log| log.to_string()),
+                "message": record.message,
+            }));
+        } else {
+            let why = record.message.as_deref().map(|m| format!(": {m}")).unwrap_or_default();
+            show::print(&format!(
+                "{}  {:7}  {:>9}  {}{why}\n",
+                show::when(record.started),
+                outcome,
+                human_duration(record.took),
+                record.key.short()
+            ));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `ashlar plan`: what would happen and why.
+
+use std::time::Duration;
+
+use ashlar_build::{human_duration, look_up, why};
+use ashlar_plan::{Plan, StepIndex, forecast};
+use serde_json::json;
+
+use super::why::reason;
+use crate::args::{Globals, Targets};
+use crate::exit::{Exit, Failed};
+use crate::show::{self, Paint};
+use crate::wiring::Session;
+
+pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
+    let session = Session::open(globals)?;
+    let (_, plan) = session.plan(&args.targets)?;
+    let lookup = look_up(&plan, &*session.store, &std::collections::HashSet::new())?;
+    let names: Vec<(&str, &str)> = lookup.run.iter().map(|s| name(&plan, *s)).collect();
+    let durations = session.store.journal().durations(&names)?;
+    let recorded = |step: StepIndex| -> Option<Duration> {
+        let id = &plan.steps[step].id;
+        durations.get(&(id.module.clone(), id.step.clone())).copied()
+    };
+    let disk = session.trees_on_disk();
+    let mut steps: Vec<StepIndex> = lookup.found.keys().chain(&lookup.run).copied().collect();
+    steps.sort_unstable();
+    let paint = Paint::new(globals.color, std::io::IsTerminal::is_terminal(&std::io::stdout()));
+    let mut out = String::new();
+    for step in steps {
+        let hit = lookup.found.contains_key(&step);
+        let of = &plan.steps[step];
+        if !of.is_build() && (hit || globals.json) {
+            continue;
+        }
+        let reason = if hit {
+            "the key is known".to_owned()
+        } else {
+            let tree = |digest: &ashlar_object::Digest| disk.get(digest).cloned();
+            let store = &*session.store;
+            reason(&why(&plan, step, &session.project.name, store, store.journal(), &tree)?)
+        };
+        let seconds = if hit { Some(Duration::ZERO) } else { recorded(step) };
+        if globals.json {
+            show::line(&json!({
+                "module": of.id.module,
+                "state": if hit { "hit" } else { "build" },
+                "where": hit.then_some("local"),
+                "reason": reason,
+                "forecast_seconds": seconds.map(|s| s.as_secs_f64()),
+                "step_key": of.key.to_string(),
+            }));
+        } else if hit {
+            out.push_str(&format!("{}    {} (local)\n", paint.green("hit"), of.id));
+        } else {
+            let time = seconds.map_or_else(|| "never timed".to_owned(), human_duration);
+            out.push_str(&format!("{}  {}: {reason} ({time})\n", paint.yellow("build"), of.id));
+        }
+    }
+    if !globals.json {
+        out.push_str(&total(&plan, &lookup, &recorded, session.jobs()));
+        show::print(&out);
+    }
+    Ok(Exit::Done)
+}
+
+fn name(plan: &Plan, step: StepIndex) -> (&str, &str) {
+    let id = &plan.steps[step].id;
+    (&id.module, &id.step)
+}
+
+fn total(
+    plan: &Plan,
+    lookup: &ashlar_build::Lookup,
+    recorded: &dyn Fn(StepIndex) -> Option<Duration>,
+    jobs: usize,
+) -> String {
+    let modules = |steps: &mut dyn Iterator<Item = StepIndex>| {
+        steps.filter(|s| plan.steps[*s].is_build()).count()
+    };
+    let hits = modules(&mut lookup.found.keys().copied());
+    let builds = modules(&mut lookup.run.iter().copied());
+    if lookup.run.is_empty() {
+        return format!("{hits} to find, nothing to build\n");
+    }
+    let forecast = forecast(plan, &lookup.run, recorded, jobs);
+    let mut text = format!("{hits} to find, {builds} to build");
+    if !forecast.elapsed.is_zero() {
+        text.push_str(&format!(
+            ", in about {} with {jobs} jobs (the longest chain takes {})",
+            human_duration(forecast.elapsed),
+            human_duration(forecast.critical_path),
+        ));
+    }
+    match forecast.unknown {
+        0 => {}
+        1 => text.push_str("; 1 step was never timed"),
+        n => text.push_str(&format!("; {n} steps were never timed")),
+    }
+    text.push('\n');
+    text
+}

@@ -1,0 +1,69 @@
+//! `ashlar shell`: the very sandbox of a step, with a person in it.
+
+use std::collections::HashSet;
+
+use ashlar_build::{Event, Options, look_up, request, results_for};
+use ashlar_execute::Cancel;
+use ashlar_plan::Plan;
+
+use crate::args::{Globals, Shell};
+use crate::exit::{Exit, Failed};
+use crate::show::Show;
+use crate::wiring::{Session, enter_namespace};
+
+pub fn run(globals: &Globals, args: &Shell) -> Result<Exit, Failed> {
+    enter_namespace()?;
+    let session = Session::open(globals)?;
+    let name = session.module(&args.module)?;
+    let (facts, plan) = session.plan(std::slice::from_ref(&args.module))?;
+    let Some(index) = plan.modules.get(&name).copied() else {
+        return Err(Failed::usage(format!("{name} is a group: it has no sandbox")));
+    };
+    let show = Show::new(&session);
+    let cancel = Cancel::new();
+    let tell = |event: Event| show.event(event);
+    let output = show.on_output(globals);
+    // What the module needs is built first; the module itself is not, so that a failed one can
+    // be looked at.
+    let needs = Plan {
+        targets: plan.steps[index].needs().chain(plan.mounts(index)).collect(),
+        ..plan.clone()
+    };
+    if !look_up(&needs, &*session.store, &HashSet::new())?.run.is_empty() {
+        show.remark(&format!("building what {name} needs"));
+        let options = Options { jobs: session.jobs(), keep_going: false, rebuild: false };
+        let output = show.on_output(globals);
+        let summary =
+            session.with_engine(&facts, &needs, &cancel, output, &tell, |engine, _| {
+                Ok(ashlar_build::build(engine, session.store.journal(), &options)?)
+            })?;
+        if summary.failed > 0 || !summary.failures.is_empty() {
+            show.summary(&summary);
+            return Ok(crate::exit::exit_of_build(&summary));
+        }
+    }
+    session.with_engine(&facts, &plan, &cancel, output, &tell, |engine, sandbox| {
+        let Some(results) = results_for(engine, index)? else {
+            return Err(Failed::usage(format!("something that {name} needs is not in the store")));
+        };
+        let Some(mut request) = request(engine, index, &results)? else {
+            return Err(Failed::usage(format!("{name} runs no command, so it has no sandbox")));
+        };
+        if args.command.is_empty() {
+            let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
+            request.command.environment.insert("TERM".to_owned(), term);
+            request.command.environment.insert("PS1".to_owned(), format!("{name}:\\w# "));
+            eprintln!("the sandbox of {name}: its build would run these one after another");
+            for phase in &session.project.modules[&name].build.phases {
+                eprintln!("  {}: {}", phase.name, phase.script.trim().replace('\n', "\n    "));
+            }
+            eprintln!("nothing that is done here is kept; `exit` leaves");
+            let shell = "[ -x /bin/bash ] && exec /bin/bash --norc -i || exec /bin/sh -i";
+            request.command.arguments = ["/bin/sh", "-c", shell].map(ToOwned::to_owned).to_vec();
+        } else {
+            request.command.arguments.clone_from(&args.command);
+        }
+        let code = sandbox.shell(&request)?;
+        Ok(Exit::Shell(u8::try_from(code).unwrap_or(255)))
+    })
+}

@@ -1,0 +1,256 @@
+//! `ashlar why`: what changed since the nearest earlier build.
+
+use ashlar_build::{Cause, State, Why, human_duration, why};
+use ashlar_object::{ChangeKind, Digest, Node};
+use ashlar_plan::{Changed, Value};
+use ashlar_store::StepRecord;
+use serde_json::json;
+
+use crate::args::{Globals, Module};
+use crate::exit::{Exit, Failed};
+use crate::show::{self, Paint};
+use crate::wiring::Session;
+
+pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
+    let session = Session::open(globals)?;
+    let name = session.module(&args.module)?;
+    let (_, plan) = session.plan(std::slice::from_ref(&args.module))?;
+    let Some(index) = plan.modules.get(&name) else {
+        return Err(Failed::usage(format!("{name} is a group: it is never built"))
+            .help("ask for one of its members"));
+    };
+    let disk = session.trees_on_disk();
+    let tree = |digest: &Digest| disk.get(digest).cloned();
+    let store = &*session.store;
+    let why = why(&plan, *index, &session.project.name, store, store.journal(), &tree)?;
+    if globals.json {
+        let mut changes = Vec::new();
+        flatten(&why.causes, "", &mut changes);
+        show::line(&json!({
+            "module": args.module,
+            "state": match why.state { State::Hit => "hit", State::Build => "build" },
+            "step_key": why.key.to_string(),
+            "failures": why.failures,
+            "changes": changes,
+        }));
+        return Ok(Exit::Done);
+    }
+    let paint = Paint::new(globals.color, std::io::IsTerminal::is_terminal(&std::io::stdout()));
+    let mut out = head(&args.module, &why, paint);
+    for cause in &why.causes {
+        tell(cause, 1, paint, &mut out);
+    }
+    show::print(&out);
+    Ok(Exit::Done)
+}
+
+fn head(module: &str, why: &Why, paint: Paint) -> String {
+    let module = paint.bold(module);
+    let at = |record: &StepRecord| {
+        format!("{}, {}", show::when(record.started), human_duration(record.took))
+    };
+    let mut text = match (&why.state, &why.present) {
+        (State::Hit, Some(present)) => {
+            format!("{module} would not be built: its result is there (built {})\n", at(present))
+        }
+        (State::Hit, None) => format!("{module} would not be built: its result is there\n"),
+        (State::Build, Some(_)) => {
+            format!("{module} would be built: its result was there and is gone\n")
+        }
+        (State::Build, None) => format!("{module} would be built\n"),
+    };
+    match why.failures {
+        0 => {}
+        1 => text.push_str("it failed once with these very inputs\n"),
+        n => text.push_str(&format!("it failed {n} times with these very inputs\n")),
+    }
+    match &why.earlier {
+        Some(earlier) => {
+            let verb = if why.state == State::Hit { "it was built then" } else { "reason" };
+            text.push_str(&format!(
+                "{verb}: what differs from the nearest earlier key {} ({})\n",
+                earlier.key.short(),
+                at(earlier)
+            ));
+        }
+        None if why.present.is_none() => text.push_str("it was never built before\n"),
+        None => text.push_str("no build with another key is known\n"),
+    }
+    text
+}
+
+fn tell(cause: &Cause, depth: usize, paint: Paint, out: &mut String) {
+    let indent = "  ".repeat(depth);
+    let Changed { input, was, now } = &cause.changed;
+    out.push_str(&format!("{indent}{}", paint.bold(&input.to_string())));
+    match (was, now) {
+        (Some(Value::Text(was)), Some(Value::Text(now)))
+            if was.contains('\n') || now.contains('\n') =>
+        {
+            out.push('\n');
+            lines(was, now, &indent, paint, out);
+        }
+        (Some(was), Some(now)) => out.push_str(&format!(": {} → {}\n", quoted(was), quoted(now))),
+        (None, Some(now)) => out.push_str(&format!(": added ({})\n", quoted(now))),
+        (Some(was), None) => out.push_str(&format!(": removed (was {})\n", quoted(was))),
+        (None, None) => out.push('\n'),
+    }
+    for change in cause.files.iter().take(20) {
+        out.push_str(&format!("{indent}  {}\n", file(change)));
+    }
+    if cause.files.len() > 20 {
+        out.push_str(&format!("{indent}  and {} more files\n", cause.files.len() - 20));
+    }
+    for behind in &cause.causes {
+        tell(behind, depth + 1, paint, out);
+    }
+}
+
+/// The lines that only one of two texts has.
+fn lines(was: &str, now: &str, indent: &str, paint: Paint, out: &mut String) {
+    let (old, new): (Vec<&str>, Vec<&str>) = (was.lines().collect(), now.lines().collect());
+    if old.iter().all(|l| new.contains(l)) && new.iter().all(|l| old.contains(l)) {
+        out.push_str(&format!("{indent}  was: {}\n", old.join(", ")));
+        out.push_str(&format!("{indent}  now: {}\n", new.join(", ")));
+        return;
+    }
+    for line in old.iter().filter(|l| !new.contains(l)) {
+        out.push_str(&format!("{indent}  {}\n", paint.red(&format!("- {line}"))));
+    }
+    for line in new.iter().filter(|l| !old.contains(l)) {
+        out.push_str(&format!("{indent}  {}\n", paint.green(&format!("+ {line}"))));
+    }
+}
+
+fn quoted(value: &Value) -> String {
+    match value {
+        Value::Text(text) if text.is_empty() => "nothing".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn file(change: &ashlar_object::Change) -> String {
+    let path = &change.path;
+    let mode = |node: &Option<Node>| match node {
+        Some(Node::File(file)) => format!("{:04o}", file.meta.mode),
+        Some(Node::Dir(dir)) => format!("{:04o}", dir.meta().mode),
+        _ => "-".to_owned(),
+    };
+    let target = |node: &Option<Node>| match node {
+        Some(Node::Symlink(link)) => String::from_utf8_lossy(&link.target).into_owned(),
+        _ => "-".to_owned(),
+    };
+    match change.kind {
+        ChangeKind::Added => format!("added {path}"),
+        ChangeKind::Removed => format!("removed {path}"),
+        ChangeKind::Content => format!("changed {path}"),
+        ChangeKind::Meta => {
+            format!("mode of {path}: {} → {}", mode(&change.was), mode(&change.now))
+        }
+        ChangeKind::Target => {
+            format!("target of {path}: {} → {}", target(&change.was), target(&change.now))
+        }
+        ChangeKind::Kind => format!("{path} became something else"),
+    }
+}
+
+/// The first reason in a few words, with its root cause.
+pub fn reason(why: &Why) -> String {
+    let Some(first) = why.causes.first() else {
+        return match (&why.present, why.failures) {
+            (Some(_), _) => "its result is gone".to_owned(),
+            (None, 0) => "never built".to_owned(),
+            (None, n) => format!("never built, failed {n} times with these inputs"),
+        };
+    };
+    let mut text = short(&first.changed);
+    let mut cause = first;
+    while let Some(behind) = cause.causes.first() {
+        text.push_str(&format!(" ← {}", short(&behind.changed)));
+        cause = behind;
+    }
+    if let Some(change) = cause.files.first() {
+        text.push_str(&format!(
+            " ({}{})",
+            file(change),
+            if cause.files.len() > 1 { ", …" } else { "" }
+        ));
+    }
+    if why.causes.len() > 1 {
+        text.push_str(&format!(" and {} more", why.causes.len() - 1));
+    }
+    text
+}
+
+fn short(changed: &Changed) -> String {
+    let value = |value: &Option<Value>| match value {
+        Some(Value::Text(text)) if text.len() <= 40 && !text.contains('\n') && !text.is_empty() => {
+            Some(text.clone())
+        }
+        _ => None,
+    };
+    match (&changed.was, &changed.now) {
+        (None, _) => format!("{} is new", changed.input),
+        (_, None) => format!("{} is gone", changed.input),
+        (was, now) => match (value(was), value(now)) {
+            (Some(was), Some(now)) => format!("{} {was} → {now}", changed.input),
+            _ => format!("{} changed", changed.input),
+        },
+    }
+}
+
+/// The leaves of the causes with the way that leads to each.
+fn flatten(causes: &[Cause], above: &str, out: &mut Vec<serde_json::Value>) {
+    for cause in causes {
+        let input = match above {
+            "" => cause.changed.input.to_string(),
+            above => format!("{above} > {}", cause.changed.input),
+        };
+        out.push(json!({
+            "input": input,
+            "was": cause.changed.was.as_ref().map(full),
+            "now": cause.changed.now.as_ref().map(full),
+        }));
+        for change in &cause.files {
+            out.push(json!({
+                "input": format!("{input} > file {}", change.path),
+                "was": change.was.as_ref().map(node),
+                "now": change.now.as_ref().map(node),
+            }));
+        }
+        flatten(&cause.causes, &input, out);
+    }
+}
+
+fn full(value: &Value) -> String {
+    match value {
+        Value::Text(text) | Value::Sha256(text) => text.clone(),
+        Value::File(digest) | Value::Tree(digest) => digest.to_string(),
+        Value::Step(key) => key.to_string(),
+    }
+}
+
+fn node(node: &Node) -> String {
+    match node {
+        Node::File(file) => format!("{} mode {:04o}", file.digest, file.meta.mode),
+        Node::Symlink(link) => format!("link to {}", String::from_utf8_lossy(&link.target)),
+        Node::Dir(dir) => format!("folder mode {:04o}", dir.meta().mode),
+        Node::Whiteout => "deleted".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ashlar_plan::InputName;
+
+    #[test]
+    fn reasons_name_flags_with_both_values() {
+        let changed = Changed {
+            input: InputName::Env("CFLAGS".into()),
+            was: Some(Value::Text("-O2".into())),
+            now: Some(Value::Text("-O3".into())),
+        };
+        assert_eq!(short(&changed), "environment CFLAGS -O2 → -O3");
+    }
+}

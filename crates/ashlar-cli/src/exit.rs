@@ -1,0 +1,263 @@
+//! Exit codes, and errors as people see them. The one place that decides which error means what.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use ashlar_build::{ErrorKind, Failure, FrontError, LockError, Summary};
+use ashlar_execute::ExecuteError;
+use ashlar_plan::{GraphError, PlanError};
+use ashlar_recipe::Problems;
+use ashlar_source::SourceError;
+use ashlar_store::StoreError;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// A build failed, or a check found a difference.
+    BuildFailed,
+    /// The command line or the project's files are not right.
+    Usage,
+    /// The machine lacks something.
+    Machine,
+    /// A store failed.
+    Store,
+    /// Stopped by a signal; everything finished is kept.
+    Stopped,
+    /// What the shell inside the sandbox said.
+    Shell(u8),
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::BuildFailed => 1,
+            Exit::Usage => 2,
+            Exit::Machine => 3,
+            Exit::Store => 4,
+            Exit::Stopped => 5,
+            Exit::Shell(code) => code,
+        })
+    }
+}
+
+/// An error that ends the program.
+#[derive(Debug)]
+pub struct Failed {
+    /// What the program says to whoever started it.
+    pub exit: Exit,
+    /// What went wrong, with its causes.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Failed {
+    /// An error of the one who typed the command.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into(), help: None }
+    }
+
+    /// The same with advice.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Prints the error: always on standard error, with `--json` as an event as well.
+    pub fn show(&self, json: bool) {
+        let mut text = String::new();
+        // Problems of project files say `error:` themselves, one by one.
+        if self.message.starts_with("error") || self.message.contains("\n  |") {
+            text.push_str(self.message.trim_end());
+        } else {
+            let _infallible = write!(text, "error: {}", self.message.trim_end());
+        }
+        if let Some(help) = &self.help {
+            let _infallible = write!(text, "\n  help: {help}");
+        }
+        eprintln!("{text}");
+        if json {
+            let exit = match self.exit {
+                Exit::Done => 0,
+                Exit::BuildFailed => 1,
+                Exit::Usage => 2,
+                Exit::Machine => 3,
+                Exit::Store => 4,
+                Exit::Stopped => 5,
+                Exit::Shell(code) => code,
+            };
+            crate::show::line(&serde_json::json!({
+                "event": "error", "message": self.message, "help": self.help, "exit": exit,
+            }));
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            let _infallible = write!(text, ": {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        if let StoreError::Occupied { .. } = error {
+            return Self::usage(chain(&error)).help("`--force` replaces what is there");
+        }
+        let help = match &error {
+            StoreError::Full { .. } => {
+                Some("make room: `ashlar store gc --max-size SIZE`, or use another --store")
+            }
+            StoreError::ReadOnly { .. } => Some("use another store: --store DIR or ASHLAR_STORE"),
+            StoreError::Newer { .. } => Some("use the newer program, or another --store"),
+            StoreError::Missing(_) => Some("`ashlar build` makes it again"),
+            StoreError::Io { .. }
+            | StoreError::Occupied { .. }
+            | StoreError::Index { .. }
+            | StoreError::Read(..)
+            | StoreError::Tree(..)
+            | StoreError::Unkeepable { .. } => None,
+        };
+        Self { exit: Exit::Store, message: chain(&error), help: help.map(ToOwned::to_owned) }
+    }
+}
+
+impl From<Problems> for Failed {
+    fn from(problems: Problems) -> Self {
+        Self { exit: Exit::Usage, message: problems.render_plain(), help: None }
+    }
+}
+
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        let exit = match &error {
+            SourceError::Lacks { .. } | SourceError::Start { .. } => Exit::Machine,
+            SourceError::Store(_) => Exit::Store,
+            SourceError::Project(_) => Exit::Usage,
+            _ => Exit::BuildFailed,
+        };
+        Self { exit, message: chain(&error), help: error.advice() }
+    }
+}
+
+impl From<FrontError> for Failed {
+    fn from(error: FrontError) -> Self {
+        let message = chain(&error);
+        match error {
+            FrontError::Problems(problems) => problems.into(),
+            FrontError::NoProject(_) => Self::usage(message)
+                .help("`ashlar init` makes one here; `-C DIR` names another folder"),
+            FrontError::Source { source, .. }
+            | FrontError::Common(source)
+            | FrontError::Base { source, .. } => {
+                Self { exit: Exit::Usage, message, help: source.advice() }
+            }
+            FrontError::Io { .. } => Self::usage(message),
+        }
+    }
+}
+
+impl From<LockError> for Failed {
+    fn from(error: LockError) -> Self {
+        let message = chain(&error);
+        match error {
+            LockError::Offline(_) => Self::usage(message).help("run `ashlar lock` with network"),
+            LockError::Resolve { source, .. } => Self {
+                exit: match Failed::from(source) {
+                    Failed { exit: Exit::Machine, .. } => Exit::Machine,
+                    _ => Exit::Usage,
+                },
+                message,
+                help: None,
+            },
+            LockError::Plan(error) => error.into(),
+            LockError::Front(error) => error.into(),
+        }
+    }
+}
+
+impl From<PlanError> for Failed {
+    fn from(error: PlanError) -> Self {
+        let failed = Self::usage(chain(&error));
+        match error {
+            PlanError::Graph(error) => error.into(),
+            PlanError::NotLocked { .. } => failed.help("run `ashlar lock`"),
+            PlanError::Unknown { .. } => failed,
+        }
+    }
+}
+
+impl From<GraphError> for Failed {
+    fn from(error: GraphError) -> Self {
+        let failed = Self::usage(chain(&error));
+        match error {
+            GraphError::NoModule { nearest: Some(name), .. } => {
+                failed.help(format!("did you mean `{name}`? `ashlar list` shows all"))
+            }
+            GraphError::NoModule { nearest: None, .. } => failed.help("`ashlar list` shows all"),
+            GraphError::NoTarget => failed.help("name one, or set `default` in ashlar.toml"),
+        }
+    }
+}
+
+impl From<ExecuteError> for Failed {
+    fn from(error: ExecuteError) -> Self {
+        let message = chain(&error);
+        match error {
+            ExecuteError::Lacks { advice, .. } => {
+                Self { exit: Exit::Machine, message, help: Some(advice) }
+            }
+            ExecuteError::Sandbox(_) => Self { exit: Exit::Machine, message, help: None },
+            ExecuteError::Workspace { .. } => Self { exit: Exit::Store, message, help: None },
+            ExecuteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        let message = failure.to_string();
+        let exit = exit_of(&failure);
+        let help = match failure {
+            Failure::Error { advice, .. } => advice,
+            _ => None,
+        };
+        Self { exit, message, help }
+    }
+}
+
+/// What a failed step means for the exit code.
+pub fn exit_of(failure: &Failure) -> Exit {
+    match failure {
+        Failure::Exit(_)
+        | Failure::TimedOut(_)
+        | Failure::Unmatched(_)
+        | Failure::Unkeepable(_) => Exit::BuildFailed,
+        Failure::Overlap { .. } => Exit::Usage,
+        Failure::Error { kind, .. } => match kind {
+            ErrorKind::Build => Exit::BuildFailed,
+            ErrorKind::Machine => Exit::Machine,
+            ErrorKind::Store => Exit::Store,
+            ErrorKind::Project => Exit::Usage,
+        },
+    }
+}
+
+/// What a whole build means for the exit code: the first failure decides, a signal before it.
+pub fn exit_of_build(summary: &Summary) -> Exit {
+    if summary.cancelled {
+        return Exit::Stopped;
+    }
+    let mut failures = summary.failures.iter().filter_map(|report| report.failure.as_ref());
+    failures.next().map_or(Exit::Done, exit_of)
+}

@@ -1,0 +1,148 @@
+//! What people and programs see of a build.
+
+mod json;
+mod text;
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use ashlar_build::{Event, Summary};
+use ashlar_execute::OnOutput;
+
+use crate::args::{Color, Globals};
+use crate::wiring::Session;
+
+pub use json::Json;
+pub use text::{Text, count};
+
+/// How a build is shown.
+pub enum Show {
+    /// For people: lines, and on a terminal what is running at the bottom.
+    Text(Arc<Text>),
+    /// For programs.
+    Json(Json),
+}
+
+impl Show {
+    /// What the arguments ask for.
+    pub fn new(session: &Session) -> Self {
+        if session.globals.json {
+            Self::Json(Json)
+        } else {
+            Self::Text(Arc::new(Text::new(&session.globals, Arc::clone(&session.store))))
+        }
+    }
+
+    /// Something happened.
+    pub fn event(&self, event: Event) {
+        match self {
+            Self::Text(text) => text.event(event),
+            Self::Json(json) => json.event(event),
+        }
+    }
+
+    /// A remark that is no event of the build.
+    pub fn remark(&self, text: &str) {
+        match self {
+            Self::Text(show) => show.remark(text),
+            Self::Json(_) => eprintln!("{text}"),
+        }
+    }
+
+    /// The build is over.
+    pub fn summary(&self, summary: &Summary) {
+        match self {
+            Self::Text(text) => text.summary(summary),
+            Self::Json(json) => json.summary(summary),
+        }
+    }
+
+    /// What is done with the output of builds as it comes.
+    pub fn on_output(&self, globals: &Globals) -> OnOutput {
+        match self {
+            Self::Text(text) if globals.verbose > 0 => {
+                let text = Arc::clone(text);
+                Arc::new(move |label, bytes| text.output(label, bytes))
+            }
+            Self::Text(_) | Self::Json(_) => Arc::new(|_, _| {}),
+        }
+    }
+}
+
+/// Prints one JSON object as a line. A reader that went away ends the program quietly, as it
+/// ends other programs.
+pub fn line(value: &serde_json::Value) {
+    print(&format!("{value}\n"));
+}
+
+/// Prints text on standard output, with the same end when nobody reads it.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("error: cannot write to standard output: {error}");
+        std::process::exit(4);
+    }
+}
+
+/// Colours, where they are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Paint(bool);
+
+impl Paint {
+    /// As the arguments and the environment want it, for a stream that is a terminal or not.
+    pub fn new(color: Color, is_terminal: bool) -> Self {
+        Self(match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                is_terminal
+                    && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+            }
+        })
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Good news.
+    pub fn green(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// Bad news.
+    pub fn red(self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    /// Something to look at.
+    pub fn yellow(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    /// A name.
+    pub fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    /// Something less important.
+    pub fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+}
+
+/// A moment as people write it, in their own time zone.
+pub fn when(time: ashlar_object::Time) -> String {
+    let nanos = i32::try_from(time.nanos).unwrap_or_default();
+    match jiff::Timestamp::new(time.seconds, nanos) {
+        Ok(stamp) => {
+            let zoned = stamp.to_zoned(jiff::tz::TimeZone::system());
+            zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+        }
+        Err(_) => "at an unknown time".to_owned(),
+    }
+}

@@ -1,0 +1,239 @@
+//! For people: plain lines, and on a terminal the running steps with a bar below them.
+
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ashlar_build::{Event, Failure, StepOutcome, StepReport, Summary, human_duration};
+use ashlar_plan::StepId;
+use ashlar_store::{LocalStore, read};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Paint;
+use crate::args::Globals;
+
+/// How many lines of a failed log are shown.
+const TAIL: usize = 20;
+
+/// Lines on standard error; standard output stays for what a command was asked for.
+pub struct Text {
+    paint: Paint,
+    verbose: bool,
+    store: Arc<LocalStore>,
+    /// There when standard error is a terminal.
+    live: Option<Live>,
+}
+
+struct Live {
+    all: MultiProgress,
+    bar: ProgressBar,
+    running: Mutex<HashMap<StepId, ProgressBar>>,
+}
+
+impl Text {
+    pub fn new(globals: &Globals, store: Arc<LocalStore>) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let live = (terminal && globals.verbose == 0).then(|| {
+            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            let bar = all.add(ProgressBar::new(0));
+            Live { all, bar, running: Mutex::new(HashMap::new()) }
+        });
+        Self {
+            paint: Paint::new(globals.color, terminal),
+            verbose: globals.verbose > 0,
+            store,
+            live,
+        }
+    }
+
+    /// A line that stays.
+    fn say(&self, text: &str) {
+        match &self.live {
+            // When the terminal is gone there is nobody to tell.
+            Some(live) => drop(live.all.println(text)),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    pub fn remark(&self, text: &str) {
+        self.say(text);
+    }
+
+    pub fn output(&self, label: &str, bytes: &[u8]) {
+        for line in String::from_utf8_lossy(bytes).lines() {
+            self.say(&format!("{} {line}", self.paint.dim(&format!("{label}:"))));
+        }
+    }
+
+    pub fn event(&self, event: Event) {
+        match event {
+            Event::Planned { steps, modules, forecast } => {
+                let time = match (forecast.elapsed, forecast.unknown) {
+                    (Duration::ZERO, _) => String::new(),
+                    (time, 0) => format!(", about {}", human_duration(time)),
+                    (time, n) => format!(
+                        ", about {} ({n} {} never timed)",
+                        human_duration(time),
+                        if n == 1 { "step was" } else { "steps were" }
+                    ),
+                };
+                self.say(&format!("{} to build{time}", count(modules, "module")));
+                if let Some(live) = &self.live {
+                    live.bar.set_length(steps as u64);
+                    live.bar.set_style(style("{bar:30} {pos}/{len} steps  {elapsed}{msg}"));
+                    if !forecast.elapsed.is_zero() {
+                        live.bar
+                            .set_message(format!(" of about {}", human_duration(forecast.elapsed)));
+                    }
+                    live.bar.enable_steady_tick(Duration::from_millis(200));
+                }
+            }
+            Event::Started { id } => match &self.live {
+                Some(live) => self.begin(live, id, ""),
+                None => eprintln!("{} {id}", self.paint.dim("building")),
+            },
+            Event::Waiting { id } => match &self.live {
+                Some(live) => self.begin(live, id, ": another process builds it"),
+                None => eprintln!("{} {id}: another process builds it", self.paint.dim("waiting")),
+            },
+            Event::Ended(report) => self.ended(&report),
+            Event::Warning(text) => self.say(&format!("{} {text}", self.paint.yellow("warning:"))),
+        }
+    }
+
+    fn begin(&self, live: &Live, id: StepId, more: &str) {
+        let mut running = live.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bar) = running.get(&id) {
+            bar.set_message(format!("{id}{more}"));
+            return;
+        }
+        let bar = live.all.insert_before(&live.bar, ProgressBar::new_spinner());
+        bar.set_style(style("  {elapsed:>5} {msg}"));
+        bar.set_message(format!("{id}{more}"));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        running.insert(id, bar);
+    }
+
+    fn ended(&self, report: &StepReport) {
+        if let Some(live) = &self.live {
+            let mut running = live.running.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(bar) = running.remove(&report.id) {
+                bar.finish_and_clear();
+                live.all.remove(&bar);
+            }
+            live.bar.inc(1);
+        }
+        let id = &report.id;
+        let took = human_duration(report.took);
+        match report.outcome {
+            StepOutcome::Hit if self.verbose => {
+                self.say(&format!(
+                    "{} {id}  {}",
+                    self.paint.green("hit"),
+                    self.paint.dim(&report.key.short())
+                ));
+            }
+            StepOutcome::Hit => {}
+            StepOutcome::Cutoff => self.say(&format!(
+                "{} {id}: what it needs came out equal",
+                self.paint.green("cut off")
+            )),
+            StepOutcome::Built => {
+                self.say(&format!("{} {id} in {took}", self.paint.green("built")))
+            }
+            StepOutcome::Skipped if self.verbose => {
+                self.say(&format!("{} {id}", self.paint.yellow("skipped")));
+            }
+            StepOutcome::Skipped => {}
+            StepOutcome::Failed => self.failed(report, &took),
+        }
+    }
+
+    fn failed(&self, report: &StepReport, took: &str) {
+        let id = &report.id;
+        let reason = report.failure.as_ref().map(ToString::to_string).unwrap_or_default();
+        let mut text = format!("{} {id} after {took}: {reason}", self.paint.red("failed"));
+        if let Some(tail) = report.log.and_then(|log| self.tail(&log)) {
+            for line in tail {
+                text.push_str(&format!("\n  {} {line}", self.paint.dim("|")));
+            }
+        }
+        if let Some(Failure::Error { advice: Some(advice), .. }) = &report.failure {
+            text.push_str(&format!("\n  help: {advice}"));
+        }
+        if let Some(Failure::Overlap { path, .. }) = &report.failure {
+            text.push_str(&format!(
+                "\n  help: allow it with `overlap = [\"{path}\"]` under [outputs] of {}",
+                id.module
+            ));
+        }
+        if report.log.is_some() {
+            let step =
+                if id.step == "build" { String::new() } else { format!(" --step '{}'", id.step) };
+            text.push_str(&format!("\n  the whole log: ashlar log {}{step}", id.module));
+            if report.is_module {
+                text.push_str(&format!("\n  a shell in its sandbox: ashlar shell {}", id.module));
+            }
+        }
+        self.say(&text);
+    }
+
+    fn tail(&self, log: &ashlar_object::Digest) -> Option<Vec<String>> {
+        let bytes = read(&*self.store, log).ok()??;
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        let from = lines.len().saturating_sub(TAIL);
+        Some(lines[from..].iter().map(|line| (*line).to_owned()).collect())
+    }
+
+    pub fn summary(&self, summary: &Summary) {
+        if let Some(live) = &self.live {
+            live.bar.finish_and_clear();
+        }
+        let mut parts = Vec::new();
+        for (count, word) in [
+            (summary.built, "built"),
+            (summary.hit, if summary.hit == 1 { "hit" } else { "hits" }),
+            (summary.cutoff, "cut off"),
+            (summary.failed, "failed"),
+            (summary.skipped, "not tried"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {word}"));
+            }
+        }
+        let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
+        let total = count(summary.modules, "module");
+        let took = human_duration(summary.took);
+        let line = format!("{total}: {parts} in {took}");
+        let all_hits = summary.modules > 0 && summary.hit == summary.modules;
+        let line = if all_hits { format!("{line}: nothing had to be done") } else { line };
+        eprintln!(
+            "{}",
+            if summary.failures.is_empty() {
+                self.paint.green(&line)
+            } else {
+                self.paint.red(&line)
+            }
+        );
+        if summary.cancelled {
+            eprintln!(
+                "stopped: everything that finished is kept, and the next build goes on from there"
+            );
+        } else if !summary.failures.is_empty() {
+            let names: Vec<String> = summary.failures.iter().map(|r| r.id.to_string()).collect();
+            eprintln!("failed: {}", names.join(", "));
+        }
+    }
+}
+
+/// `1 module`, `3 modules`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants of this file; the default style is no worse than none.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,302 @@
+//! All wiring: which store, which sandbox, which project. Nothing here decides anything about
+//! builds.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ashlar_build::{
+    Engine, Event, Folder, Trees, Update, complete, facts, find_project, missing_in_lock,
+    read_lock, write_lock,
+};
+use ashlar_execute::{Cancel, Jobs, OnOutput, Rights, Sandbox, SandboxOptions, rights};
+use ashlar_object::{Digest, Tree};
+use ashlar_plan::{Facts, Plan, plan};
+use ashlar_recipe::{Lock, ModuleName, Origin, Project};
+use ashlar_source::{Apt, Fetcher, path_tree};
+use ashlar_store::{LocalStore, OpenOptions, StatCache};
+
+use crate::args::Globals;
+use crate::exit::{Exit, Failed};
+
+/// The first of the user ids that stand for those inside sandboxes when the machine's root runs
+/// the program: the beginning of the range that systemd sets aside for containers
+/// (<https://systemd.io/UIDS-GIDS/>).
+const CONTAINER_IDS: u32 = 524_288;
+
+/// The owner on disk of what is root's inside.
+pub fn owner_base() -> u32 {
+    match rights() {
+        Rights::RealRoot => CONTAINER_IDS,
+        Rights::Namespace { .. } | Rights::Plain => 0,
+    }
+}
+
+/// Opens the store and prints what people should know of it.
+pub fn open_store(globals: &Globals) -> Result<Arc<LocalStore>, Failed> {
+    let path = store_path(globals)?;
+    let options = OpenOptions { owner_base: owner_base(), read_only: false };
+    let store = LocalStore::open(&path, options)?;
+    for warning in store.take_warnings() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(Arc::new(store))
+}
+
+fn store_path(globals: &Globals) -> Result<PathBuf, Failed> {
+    let path = match &globals.store {
+        Some(path) if path.as_os_str().is_empty() => {
+            return Err(Failed::usage("the store has an empty name").help("--store DIR"));
+        }
+        Some(path) => path.clone(),
+        None => {
+            let absolute =
+                |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+            match absolute("XDG_CACHE_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+            {
+                Some(cache) => cache.join("ashlar"),
+                None => {
+                    return Err(Failed::usage(
+                        "neither HOME nor XDG_CACHE_HOME says where the store is",
+                    )
+                    .help("--store DIR or ASHLAR_STORE"));
+                }
+            }
+        }
+    };
+    std::path::absolute(&path).map_err(|e| Failed::usage(format!("{}: {e}", path.display())))
+}
+
+/// A project, its store, and what is known of its files.
+pub struct Session {
+    pub globals: Globals,
+    pub store: Arc<LocalStore>,
+    pub folder: PathBuf,
+    pub project: Project,
+    stat: StatCache,
+}
+
+impl Session {
+    /// Opens the project that the current folder, or `-C`, is in.
+    pub fn open(globals: &Globals) -> Result<Self, Failed> {
+        let folder = find_project(&globals.project)?;
+        let mut options = Vec::new();
+        for option in &globals.options {
+            let (name, value) = option.split_once('=').ok_or_else(|| {
+                Failed::usage(format!("`{option}` does not set an option"))
+                    .help("--option NAME=VALUE")
+            })?;
+            options.push((name.to_owned(), value.to_owned()));
+        }
+        let store = open_store(globals)?;
+        let project = load(&folder, &store, &options)?;
+        let stat = store.stat_cache(&folder);
+        Ok(Self { globals: globals.clone(), store, folder, project, stat })
+    }
+
+    /// How many jobs run at once.
+    pub fn jobs(&self) -> usize {
+        self.globals.jobs.map_or_else(
+            || std::thread::available_parallelism().map_or(1, usize::from),
+            usize::from,
+        )
+    }
+
+    /// Module names as typed.
+    pub fn targets(&self, names: &[String]) -> Result<Vec<ModuleName>, Failed> {
+        names.iter().map(|name| self.module(name)).collect()
+    }
+
+    /// One module name as typed; that it exists is for the plan to say.
+    pub fn module(&self, name: &str) -> Result<ModuleName, Failed> {
+        ModuleName::new(name).map_err(|e| {
+            Failed::usage(format!("`{name}`: {e}")).help("`ashlar list` shows all modules")
+        })
+    }
+
+    /// The lock file as it is.
+    pub fn lock(&self) -> Result<Lock, Failed> {
+        Ok(read_lock(&self.folder)?.unwrap_or_default())
+    }
+
+    /// The lock file, completed if something is missing: that is what makes a first build of a
+    /// fresh clone work. An update resolves anew what the lock file has.
+    pub fn complete_lock(&self, update: &Update, tell: &dyn Fn(String)) -> Result<Lock, Failed> {
+        let had = read_lock(&self.folder)?;
+        let lock = had.clone().unwrap_or_default();
+        let missing = missing_in_lock(&self.project, &lock);
+        if missing.is_empty() && *update == Update::Missing {
+            return Ok(lock);
+        }
+        if self.globals.offline {
+            return Err(ashlar_build::LockError::Offline(missing).into());
+        }
+        tell(match missing.len() {
+            0 => "resolving anew".to_owned(),
+            1 => format!("resolving {}", missing[0]),
+            n => format!(
+                "resolving {} and {} more for {}",
+                missing[0],
+                n - 1,
+                ashlar_build::LOCK_FILE
+            ),
+        });
+        let new = self.with_fetcher(|apt, fetcher| {
+            Ok(complete(&self.project, &lock, apt, fetcher, update)?)
+        })?;
+        if had.as_ref() != Some(&new) {
+            write_lock(&self.folder, &new)?;
+        }
+        Ok(new)
+    }
+
+    /// Everything that keys depend on.
+    pub fn facts(&self, lock: Lock) -> Result<Facts, Failed> {
+        let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
+        let facts = facts(&self.project, &self.folder, lock, &digest)?;
+        // A cache that cannot be written only costs time.
+        if let Err(error) = self.stat.save()
+            && self.globals.verbose > 0
+        {
+            eprintln!("warning: the stat cache was not saved: {error}");
+        }
+        Ok(facts)
+    }
+
+    /// The plan for targets, with the facts it was made from, as far as the lock file goes.
+    pub fn plan(&self, targets: &[String]) -> Result<(Facts, Plan), Failed> {
+        let lock = self.lock()?;
+        let missing = missing_in_lock(&self.project, &lock);
+        let facts = self.facts(lock)?;
+        let plan = plan(&self.project, &facts, &self.targets(targets)?).map_err(|error| {
+            let failed = Failed::from(error);
+            if missing.is_empty() { failed } else { failed.help("run `ashlar lock`") }
+        })?;
+        Ok((facts, plan))
+    }
+
+    /// The tree of a `path` source as it is on disk now, by digest: what the store may not have.
+    pub fn trees_on_disk(&self) -> HashMap<Digest, Tree> {
+        let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
+        let mut trees = HashMap::new();
+        for module in self.project.modules.values() {
+            for source in &module.sources {
+                if let Origin::Path { path } = &source.origin
+                    && let Ok(tree) = path_tree(&self.folder, path, &digest)
+                {
+                    trees.insert(tree.digest(), tree);
+                }
+            }
+        }
+        trees
+    }
+
+    /// Warnings about the project that every build repeats.
+    pub fn warnings(&self, plan: &Plan) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let host =
+            |name: &str| matches!(self.project.bases.get(name), Some(ashlar_recipe::Base::Host));
+        let on_host: Vec<&str> = plan
+            .steps
+            .iter()
+            .filter(|step| match &step.work {
+                ashlar_plan::Work::Build(module) => module.base.as_deref().is_some_and(host),
+                _ => false,
+            })
+            .map(|step| step.id.module.as_str())
+            .collect();
+        if let Some(first) = on_host.first() {
+            let more = match on_host.len() {
+                1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            };
+            warnings.push(format!(
+                "{first}{more} see this machine's own files: what changes there unseen can make a result stale, and results stay on this machine"
+            ));
+        }
+        warnings
+    }
+
+    /// Calls `work` with an engine that can run steps.
+    pub fn with_engine<T>(
+        &self,
+        facts: &Facts,
+        plan: &Plan,
+        cancel: &Cancel,
+        on_output: OnOutput,
+        tell: &(dyn Fn(Event) + Sync),
+        work: impl FnOnce(&Engine<'_>, &Sandbox) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        let owner_base = owner_base();
+        let helper = std::env::current_exe()
+            .map_err(|e| Failed::usage(format!("the path of this program is unknown: {e}")))?;
+        let options = SandboxOptions { owner_base, helper, keep_failed: false, on_output };
+        let sandbox = Sandbox::new(Arc::clone(&self.store), options);
+        let jobs = Jobs::new(self.jobs())?;
+        self.with_fetcher(|_, fetcher| {
+            let engine = Engine {
+                project: &self.project,
+                folder: &self.folder,
+                facts,
+                plan,
+                store: &*self.store,
+                local: Some(&self.store),
+                executor: &sandbox,
+                fetcher,
+                jobs: &jobs,
+                cancel,
+                tell,
+                owner_base,
+                trees: Trees::default(),
+            };
+            work(&engine, &sandbox)
+        })
+    }
+
+    /// Calls `work` with what gets sources.
+    fn with_fetcher<T>(
+        &self,
+        work: impl FnOnce(&Apt, &Fetcher<'_>) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        // Its state lies in the store, so that all projects share one index.
+        let apt = Apt::new(self.store.path().join("apt"));
+        let name = |hash: &[u8; 32]| format!("sha256:{}", Digest { hash: *hash, size: 0 }.hex());
+        let recall = |hash: &[u8; 32]| {
+            let bytes = self.store.journal().recall(&name(hash)).ok()??;
+            std::str::from_utf8(&bytes).ok()?.parse().ok()
+        };
+        let remember = |hash: &[u8; 32], digest: Digest| {
+            // What is not remembered is fetched again: slower, never wrong.
+            let _ = self.store.journal().remember(&name(hash), digest.to_string().as_bytes());
+        };
+        let scratch = self.store.path().join("fetch");
+        let offline = self.globals.offline;
+        work(&apt, &Fetcher::new(&*self.store, scratch, offline, &apt, &recall, &remember))
+    }
+}
+
+fn load(
+    folder: &Path,
+    store: &LocalStore,
+    options: &[(String, String)],
+) -> Result<Project, Failed> {
+    let _ = store;
+    let loader = Folder(folder);
+    Ok(ashlar_recipe::load(&loader, options).map_err(|problems| problems.with_sources(&loader))?)
+}
+
+/// An ordinary user becomes root of a user namespace of their own before anything is built: this
+/// program is started again inside one. Returns only when that is not needed.
+pub fn enter_namespace() -> Result<(), Failed> {
+    if rights() != Rights::Plain {
+        return Ok(());
+    }
+    let mut command = ashlar_execute::reexec_command()?;
+    let error = std::os::unix::process::CommandExt::exec(&mut command);
+    Err(Failed {
+        exit: Exit::Machine,
+        message: format!("cannot start {}: {error}", command.get_program().display()),
+        help: Some("install the package util-linux".to_owned()),
+    })
+}

@@ -1,0 +1,10 @@
+//! The program as people use it: real projects, real sandboxes, real stores. One binary, so that
+//! it is linked once.
+
+mod support;
+
+mod bad_input;
+mod commands;
+mod never_lost;
+mod never_stale;
+mod rooms;
