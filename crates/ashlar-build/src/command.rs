@@ -23,7 +23,10 @@ for deb in /build/debs/*.deb; do
   sum=$(sha256sum < "$deb")
   printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$name" "$(stat -Lc %s "$deb")" "${sum%% *}"
 done > Packages
-mmdebstrap --mode=root --variant="$VARIANT" --format=directory --include="$INCLUDE" \
+sum=$(sha256sum < Packages)
+printf 'Suite: %s\nCodename: %s\nSHA256:\n %s %s Packages\n' \
+  "$SUITE" "$SUITE" "${sum%% *}" "$(stat -c %s Packages)" > Release
+mmdebstrap --mode=root --variant="$VARIANT" --format=directory ${INCLUDE:+--include="$INCLUDE"} \
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
   "$SUITE" "$DESTDIR" "deb [trusted=yes] copy:/tmp/repository ./"
 cd "$DESTDIR"

@@ -3,8 +3,11 @@
 //! The first test needs the network, as the machine's apt reaches it; the second is run by hand:
 //! `cargo test -p ashlar-source --test machine -- --ignored --nocapture`.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Instant;
 
+use ashlar_object::{Digest, Node, Tree};
 use ashlar_source::{Apt, Fetcher, ToolRequest};
 use ashlar_store::{MemoryStore, Store as _};
 
@@ -73,6 +76,23 @@ fn every_module_of_the_example() {
         let (_, tree) = fetcher.deb_tree(&locked, &[]).unwrap();
         assert!(tree.get(&"debian/rules".parse().unwrap()).is_some());
         let made = start.elapsed() - resolved - fetched;
+        let oracle = folder.path().join("oracle");
+        std::fs::create_dir(&oracle).unwrap();
+        for file in &locked.files {
+            let digest = fetcher.fetch_debian(file).unwrap();
+            let bytes = ashlar_store::read(&store, &digest).unwrap().unwrap();
+            std::fs::write(oracle.join(file.path.rsplit('/').next().unwrap()), bytes).unwrap();
+        }
+        let dsc = oracle.join(locked.files[0].path.rsplit('/').next().unwrap());
+        let mut dpkg_source = std::process::Command::new("dpkg-source");
+        dpkg_source.args(["--no-check", "-q", "-x"]).arg(dsc).arg(oracle.join("tree"));
+        assert!(dpkg_source.status().unwrap().success());
+        std::fs::remove_dir_all(oracle.join("tree/.pc")).unwrap_or_default();
+        let (ours, theirs) = (of_tree(&tree), of_folder(&oracle.join("tree")));
+        for path in ours.keys().chain(theirs.keys()) {
+            assert_eq!(ours.get(path), theirs.get(path), "{module}: {path}");
+        }
+        std::fs::remove_dir_all(&oracle).unwrap();
         println!("{module} {} {resolved:.1?} {fetched:.1?} {made:.1?}", locked.version);
     }
     let suite = suite();
@@ -116,6 +136,44 @@ fn every_module_of_the_example() {
     if let Some(keep) = std::env::var_os("ASHLAR_TEST_KEEP") {
         std::fs::rename(&repository, keep).unwrap();
     }
+}
+
+type Listing = std::collections::BTreeMap<String, (String, bool)>;
+
+/// Files with content and executable bit, links with their target.
+fn of_tree(tree: &Tree) -> Listing {
+    let mut listing = Listing::new();
+    tree.walk(|entry| {
+        let what = match entry.node {
+            Node::File(file) => (file.digest.hex(), file.meta.mode == 0o755),
+            Node::Symlink(link) => (String::from_utf8_lossy(&link.target).into_owned(), false),
+            Node::Dir(_) | Node::Whiteout => return,
+        };
+        listing.insert(entry.path.to_string(), what);
+    });
+    listing
+}
+
+fn of_folder(folder: &Path) -> Listing {
+    let mut listing = Listing::new();
+    let mut todo = vec![folder.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let entry = entry.unwrap();
+            let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+            let name = path.strip_prefix(folder).unwrap().display().to_string();
+            if metadata.is_dir() {
+                todo.push(path);
+            } else if metadata.is_symlink() {
+                let target = std::fs::read_link(&path).unwrap().display().to_string();
+                listing.insert(name, (target, false));
+            } else {
+                let digest = Digest::of(&std::fs::read(&path).unwrap());
+                listing.insert(name, (digest.hex(), metadata.permissions().mode() & 0o111 != 0));
+            }
+        }
+    }
+    listing
 }
 
 /// The code name of this machine's release.
