@@ -176,20 +176,24 @@ impl Session {
         Ok((facts, plan))
     }
 
-    /// The tree of a `path` source as it is on disk now, by digest: what the store may not have.
+    /// The trees of `path` sources and bases as they are on disk now, by digest: what the store
+    /// may not have.
     pub fn trees_on_disk(&self) -> HashMap<Digest, Tree> {
         let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
-        let mut trees = HashMap::new();
-        for module in self.project.modules.values() {
-            for source in &module.sources {
-                if let Origin::Path { path } = &source.origin
-                    && let Ok(tree) = path_tree(&self.folder, path, &digest)
-                {
-                    trees.insert(tree.digest(), tree);
-                }
+        let mut paths: Vec<&Path> = Vec::new();
+        for base in self.project.bases.values() {
+            if let ashlar_recipe::Base::Path(path) = base {
+                paths.push(path);
             }
         }
-        trees
+        for source in self.project.modules.values().flat_map(|module| &module.sources) {
+            if let Origin::Path { path } = &source.origin {
+                paths.push(path);
+            }
+        }
+        // What cannot be read was an error when the facts were gathered.
+        let trees = paths.into_iter().filter_map(|p| path_tree(&self.folder, p, &digest).ok());
+        trees.map(|tree| (tree.digest(), tree)).collect()
     }
 
     /// Warnings about the project that every build repeats.

@@ -1,7 +1,7 @@
 //! One helper process, from its start until nothing of it is left.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -113,8 +113,11 @@ impl Attempt<'_> {
         if let Some(jobs) = self.jobs {
             fds.extend(<[_; 2]>::from(jobs.ends()));
         }
-        // A helper that failed early says why; the handshake reads it.
-        let _ = spec::send(&helper.socket, &fds, self.spec);
+        match spec::send(&helper.socket, &fds, self.spec) {
+            // A helper that ended early may have said why; the handshake reads it.
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+            sent => sent.map_err(sandbox("tell the helper what to do"))?,
+        }
         Ok(helper)
     }
 }
@@ -262,7 +265,7 @@ impl Watch<'_> {
                 self.log.push(bytes.get(..got).unwrap_or_default(), self.stream);
                 true
             }
-            Some(Err(e)) if e.kind() == std::io::ErrorKind::Interrupted => true,
+            Some(Err(e)) if e.kind() == ErrorKind::Interrupted => true,
             _ => {
                 self.output = None;
                 false

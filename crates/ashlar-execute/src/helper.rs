@@ -21,7 +21,8 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use rustix::pipe::PipeFlags;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getppid, pidfd_open,
+    set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{Gid, Uid, UnshareFlags};
 
@@ -91,6 +92,9 @@ fn set_up(mut socket: &UnixStream) -> Result<Child, Failure> {
     close_inherited(socket.as_raw_fd());
     let (fds, spec) = receive(socket).map_err(|e| failure("read what to do", e))?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    // A core would be one more file in somebody's outputs.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).map_err(|e| failure("forbid cores", e))?;
 
     leave(UnshareFlags::NEWNS).map_err(|e| lacks("make a mount name space", e))?;
     mounts::assemble(&spec)?;
@@ -137,7 +141,11 @@ fn set_up(mut socket: &UnixStream) -> Result<Child, Failure> {
     // SAFETY: the closure makes system calls only; it allocates nothing and takes no lock.
     let child = unsafe { command.pre_exec(first) }.spawn();
     drop(held);
-    child.map_err(|e| failure("start bwrap", e))
+    child.map_err(|e| match e.raw_os_error() {
+        // The new /proc is refused where parts of the present one are hidden.
+        Some(code) if code == Errno::PERM.raw_os_error() => lacks("start bwrap", Errno::PERM),
+        _ => failure("start bwrap", e),
+    })
 }
 
 fn die_with_parent() -> Result<(), Failure> {

@@ -61,7 +61,9 @@ pub(crate) fn assemble(
         let top = tops.get(&name).unwrap_or(&none);
         let ours = SHOWN.iter().any(|shown| name == *shown) || name.as_bytes().starts_with(b"lib");
         let machine = Path::new("/").join(&name);
-        let shown = ours && !top.hides && !avoid.starts_with(&machine);
+        // Layers of the store over a folder that contains the store: the kernel refuses that.
+        let holds_store = avoid.starts_with(&machine);
+        let shown = ours && !top.hides && !(holds_store && !top.folders.is_empty());
         let kind = shown.then(|| fs::symlink_metadata(&machine).ok()).flatten();
         let is_link = kind.as_ref().is_some_and(fs::Metadata::is_symlink);
         if let Some(other) = top.other.as_ref().filter(|_| top.folders.is_empty()) {
@@ -80,7 +82,14 @@ pub(crate) fn assemble(
             }
             let target = root.point(&inside)?;
             match &folders[..] {
-                [one] if *one == machine => bind_all_read_only(one, &target)?,
+                [one] if *one == machine => {
+                    bind_all_read_only(one, &target)?;
+                    if let Some(store) = avoid.strip_prefix("/").ok().filter(|_| holds_store) {
+                        let flags = MountFlags::RDONLY;
+                        mount("none", point.join(store), "tmpfs", flags, None)
+                            .map_err(|e| failure("hide the store", e))?;
+                    }
+                }
                 [one] => bind_read_only(one, &target)?,
                 several => Overlays::new(spec).mount(several, None, &target)?,
             }

@@ -1,4 +1,5 @@
-//! Looking through layers without laying them over one another, and what a command really changed.
+//! Looking through layers without laying them over one another, and what a command really
+//! changed.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -92,8 +93,12 @@ impl<'a> Layers<'a> {
             }
             let path = entry.path();
             let below = self.below(entry.file_name().as_bytes());
-            // What is new below stays whole.
-            let Some(meta) = below.meta() else { continue };
+            let Some(meta) = below.meta() else {
+                // It is new, and so is everything in it. The kernel marks new folders opaque as
+                // a precaution; over nothing the mark says nothing.
+                drop_opaque(&path).map_err(failed("mark", &path))?;
+                continue;
+            };
             if is_opaque(&path).map_err(failed("read", &path))? {
                 continue;
             }
@@ -137,6 +142,13 @@ fn is_opaque(path: &Path) -> io::Result<bool> {
     match rustix::fs::lgetxattr(path, OPAQUE, &mut value[..]) {
         Ok(length) => Ok(value.get(..length) == Some(b"y".as_slice())),
         Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn drop_opaque(path: &Path) -> io::Result<()> {
+    match rustix::fs::lremovexattr(path, OPAQUE) {
+        Ok(()) | Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }

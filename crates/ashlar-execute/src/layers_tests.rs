@@ -94,6 +94,15 @@ fn opaque_folders_stay() {
 }
 
 #[test]
+fn new_folders_are_not_opaque() {
+    let upper = upper(&["new/inside"], &[]);
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(upper.path().join("new"), OPAQUE, b"y", flags).unwrap();
+    assert_eq!(cleaned(&[Tree::default()], &upper, ""), ["new", "new/inside"]);
+    assert!(!is_opaque(&upper.path().join("new")).unwrap());
+}
+
+#[test]
 fn mount_points_go_unless_something_is_in_them() {
     let upper = upper(&["opt/a/b", "srv/c"], &["srv/c/file"]);
     let made = "opt\0opt/a\0opt/a/b\0srv\0srv/c\0gone\0";

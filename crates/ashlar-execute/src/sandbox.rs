@@ -85,6 +85,8 @@ impl Sandbox {
         failed.iter().map(|prepared| prepared.folder().to_path_buf()).collect()
     }
 
+    /// Puts everything in place for a command. Without `jobs` it is one that a person uses, with
+    /// the terminal attached.
     fn prepare(&self, request: &Request, jobs: Option<&Jobs>) -> Result<Prepared, ExecuteError> {
         match rights() {
             Rights::RealRoot if self.options.owner_base == 0 => {
@@ -162,12 +164,16 @@ impl Sandbox {
             .get("PATH")
             .map_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", String::as_str);
         environment.insert("PATH".into(), format!("{}:{path}", shim::FOLDER));
-        if let Some(jobs) = jobs {
-            let declared = environment.get("MAKEFLAGS").map(String::as_str).unwrap_or_default();
-            let flags = jobs.makeflags(declared);
-            environment.insert("MAKEFLAGS".into(), flags);
-            environment.entry("JOBS".into()).or_insert_with(|| jobs.total().to_string());
-        }
+        let count = match jobs {
+            Some(jobs) => {
+                let declared = environment.get("MAKEFLAGS").map(String::as_str);
+                let flags = jobs.makeflags(declared.unwrap_or_default());
+                environment.insert("MAKEFLAGS".into(), flags);
+                jobs.total()
+            }
+            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        };
+        environment.entry("JOBS".into()).or_insert_with(|| count.to_string());
         let spec = Spec {
             folder: workspace.path().to_path_buf(),
             owner,

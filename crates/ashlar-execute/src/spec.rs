@@ -67,7 +67,7 @@ pub(crate) enum RootSpec {
     Host {
         layers: Vec<PathBuf>,
         skeleton: PathBuf,
-        /// The store: a folder of the machine that contains it is left out.
+        /// The store, which is not shown.
         avoid: PathBuf,
     },
 }

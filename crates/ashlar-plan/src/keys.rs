@@ -132,7 +132,14 @@ impl Planner<'_> {
         let mut layers = Vec::new();
         if let Some(base) = &module.base {
             let (key, step) = self.base(base)?;
-            inputs.add(InputName::Base(base.clone()), Value::Step(key));
+            // A base without a step is a fact, and is in the key as such: then the files in it
+            // that differ can be named.
+            let value = match self.facts.bases.get(base) {
+                Some(BaseFact::Tree(digest)) => Value::Tree(*digest),
+                Some(BaseFact::Host(fingerprint)) => Value::Text(fingerprint.clone()),
+                Some(BaseFact::Archive(_)) | None => Value::Step(key),
+            };
+            inputs.add(InputName::Base(base.clone()), value);
             layers.extend(step);
             let mut top = key;
             let names: Vec<&str> =

@@ -123,8 +123,17 @@ pub(crate) fn download(
     local_only: bool,
     to: &Path,
 ) -> Result<(), SourceError> {
+    download_with(&agent(), urls, sha256, local_only, to)
+}
+
+fn download_with(
+    agent: &ureq::Agent,
+    urls: &[&str],
+    sha256: &[u8; 32],
+    local_only: bool,
+    to: &Path,
+) -> Result<(), SourceError> {
     let mut errors = Vec::new();
-    let agent = agent();
     for url in urls {
         let result = if url.starts_with("file:") {
             copy_file(url, sha256, to)
@@ -133,7 +142,7 @@ pub(crate) fn download(
         } else if local_only {
             continue;
         } else {
-            fetch(&agent, url, sha256, to)
+            fetch(agent, url, sha256, to)
         };
         match result {
             Ok(()) => return Ok(()),

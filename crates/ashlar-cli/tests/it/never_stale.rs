@@ -126,10 +126,10 @@ fn options_environment_common_files_base_and_salts_are_named() {
         "rootfs/etc/passwd",
         "::/",
         "::/root",
-        "base busybox > source tree > file etc/passwd",
+        "base busybox > file etc/passwd",
         "app:built beside:built",
     );
-    step("modules/app.toml", "echo", "printf '%s\\n'", "script step 1", "app:built beside:hit");
+    step("modules/app.toml", "echo", "echo again", "script step 1", "app:built beside:hit");
 }
 
 #[test]

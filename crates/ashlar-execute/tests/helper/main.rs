@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         ["internal-sandbox"] => internal_sandbox(),
         ["run", store, script] => run(Path::new(store), script, false),
         ["run-many-ids", store, script] => run(Path::new(store), script, true),
+        ["shell", store, script] => shell(Path::new(store), script),
         _ => ExitCode::from(2),
     }
 }
@@ -28,6 +29,28 @@ fn run(store: &Path, script: &str, many_ids: bool) -> ExitCode {
         let status = reexec_command().expect("unshare").status().expect("a process");
         return ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1));
     }
+    let (sandbox, request) = prepare(store, script, many_ids);
+    let jobs = Jobs::new(2).expect("a pipe");
+    match sandbox.run(&request, &jobs, &Cancel::new()) {
+        Ok(finished) => {
+            println!("{:?}", finished.outcome);
+            ExitCode::from(u8::from(!matches!(finished.outcome, Outcome::Succeeded(_))))
+        }
+        Err(error) => {
+            println!("{error:?}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Runs a script on the terminal of this process.
+fn shell(store: &Path, script: &str) -> ExitCode {
+    let (sandbox, request) = prepare(store, script, false);
+    let code = sandbox.shell(&request).expect("an exit code");
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+fn prepare(store: &Path, script: &str, many_ids: bool) -> (Sandbox, Request) {
     let owner_base = if rights() == Rights::RealRoot { 524_288 } else { 0 };
     let options = OpenOptions { owner_base, read_only: false };
     let store = Arc::new(LocalStore::open(store, options).expect("a store"));
@@ -51,15 +74,5 @@ fn run(store: &Path, script: &str, many_ids: bool) -> ExitCode {
         timeout: None,
         many_ids,
     };
-    let jobs = Jobs::new(2).expect("a pipe");
-    match sandbox.run(&request, &jobs, &Cancel::new()) {
-        Ok(finished) => {
-            println!("{:?}", finished.outcome);
-            ExitCode::from(u8::from(!matches!(finished.outcome, Outcome::Succeeded(_))))
-        }
-        Err(error) => {
-            println!("{error:?}");
-            ExitCode::from(3)
-        }
-    }
+    (sandbox, request)
 }

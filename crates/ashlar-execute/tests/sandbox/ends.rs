@@ -178,3 +178,23 @@ fn the_machines_root_never_becomes_root_inside() {
     let result = sandbox.run(&fixture.request("true"), &fixture.jobs, &Cancel::new());
     assert!(matches!(result, Err(ExecuteError::Sandbox(_))), "{result:?}");
 }
+
+#[test]
+fn folders_of_failures_stay_when_asked_for() {
+    let fixture = Fixture::new();
+    let options = ashlar_execute::SandboxOptions {
+        owner_base: crate::fixture::BASE,
+        helper: helper(),
+        keep_failed: true,
+        on_output: std::sync::Arc::new(|_, _| {}),
+    };
+    let sandbox = ashlar_execute::Sandbox::new(fixture.store.clone(), options);
+    for script in ["echo x >/build/src/left; exit 1", "echo x >/build/src/left"] {
+        sandbox.run(&fixture.request(script), &fixture.jobs, &Cancel::new()).unwrap();
+    }
+    let folders = sandbox.failed_folders();
+    assert_eq!(folders.len(), 1);
+    assert!(folders[0].join("src/left").exists());
+    drop(sandbox);
+    assert!(!folders[0].exists());
+}

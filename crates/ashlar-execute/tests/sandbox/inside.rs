@@ -180,3 +180,47 @@ fn the_machine_is_seen_under_layers() {
     );
     assert_eq!(fixture.output(&asked), "ours\nlib\nadded\n/usr/bin/env\nno\n");
 }
+
+#[test]
+fn the_machine_is_seen_without_the_store() {
+    let mut fixture = Fixture::new();
+    let folder = tempfile::TempDir::new_in("/var/tmp").unwrap();
+    let options = ashlar_store::OpenOptions { owner_base: crate::fixture::BASE, read_only: false };
+    let path = folder.path().join("store");
+    fixture.store = std::sync::Arc::new(ashlar_store::LocalStore::open(&path, options).unwrap());
+    let options = ashlar_execute::SandboxOptions {
+        owner_base: crate::fixture::BASE,
+        helper: crate::fixture::helper(),
+        keep_failed: false,
+        on_output: std::sync::Arc::new(|_, _| {}),
+    };
+    fixture.sandbox = ashlar_execute::Sandbox::new(fixture.store.clone(), options);
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let script = format!("ls -d /var/lib; ls {}; ls {}", folder.path().display(), path.display());
+    assert_eq!(fixture.output(&request(Root::Host(Vec::new()), &script)), "/var/lib\nstore\n");
+}
+
+#[test]
+fn a_shell_has_the_terminal() {
+    let fixture = Fixture::new();
+    let run = format!(
+        "{} shell {} 'test -t 0 && test -t 1 && read line && echo \"got $line\" && exit 7'",
+        crate::fixture::helper().display(),
+        fixture.folder.path().join("other").display(),
+    );
+    // `script` gives it a terminal, and types what comes on standard input.
+    let mut process = std::process::Command::new("script")
+        .args(["-qec", &run, "/dev/null"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = process.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"typed\n").unwrap();
+    let output = process.wait_with_output().unwrap();
+    drop(input);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("got typed"), "{text}");
+    assert_eq!(output.status.code(), Some(7), "{text}");
+}

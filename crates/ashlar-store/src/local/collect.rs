@@ -67,7 +67,11 @@ pub(super) fn collect(
     };
     let protected = oldest.map_or(i64::MAX, |oldest| oldest.seconds - USE_STEP - SLACK);
 
-    prune_journal(index)?;
+    match prune_journal(index) {
+        // Collecting is what helps then.
+        Ok(()) | Err(StoreError::Full { .. }) => {}
+        Err(e) => return Err(e),
+    }
     let mut candidates = candidates(index)?;
     let pinned = pinned(blobs, index, limits)?;
     let inventory = inventory(blobs)?;
@@ -113,11 +117,18 @@ pub(super) fn collect(
         gone.push(candidate);
     }
 
-    let mut report = CollectReport { results: remove_results(index, &gone)?, ..Default::default() };
-    let keep_blob = |hash: &Hash| is_used(hash, &references);
-    let keep_tree = |hash: &Hash| is_used(hash, &trees);
-    sweep_trees(blobs, &inventory, cutoff, keep_tree, &mut report)?;
-    sweep_blobs(blobs, locks, cutoff, keep_blob, &mut report)?;
+    let mut report = CollectReport::default();
+    report.results = match remove_results(index, &gone) {
+        // Even forgetting takes room. Staged trees can be made again at any time.
+        Err(StoreError::Full { .. }) => {
+            sweep_trees(blobs, &inventory, begun, |_| false, &mut report)?;
+            remove_results(index, &gone)?
+        }
+        done => done?,
+    };
+    // Blobs first: to remove a link to one changes its time, and it would seem young.
+    sweep_blobs(blobs, locks, cutoff, |hash| is_used(hash, &references), &mut report)?;
+    sweep_trees(blobs, &inventory, cutoff, |hash| is_used(hash, &trees), &mut report)?;
     let before: u64 = inventory.blobs.values().chain(inventory.trees.values()).sum();
     report.left = before.saturating_sub(report.freed);
     Ok(report)
