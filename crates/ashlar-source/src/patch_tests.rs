@@ -20,7 +20,8 @@ fn applied(folder: &Path, text: &str, rules: Rules) -> Result<(), PatchError> {
     }
 }
 
-const GOOD: &str = "--- a/src/a.c\n+++ b/src/a.c\n@@ -9,3 +9,3 @@\n line 9\n-line 10\n+LINE 10\n line 11\n";
+const GOOD: &str =
+    "--- a/src/a.c\n+++ b/src/a.c\n@@ -9,3 +9,3 @@\n line 9\n-line 10\n+LINE 10\n line 11\n";
 
 #[test]
 fn applies_and_leaves_nothing_beside() {
@@ -30,7 +31,9 @@ fn applies_and_leaves_nothing_beside() {
     assert!(text.contains("LINE 10\n"));
     assert_eq!(std::fs::read_dir(folder.path().join("src")).unwrap().count(), 1);
     // Where lines have moved, a project's patch still fits and leaves no copy.
-    let moved = GOOD.replace("@@ -9,3 +9,3 @@", "@@ -2,3 +2,3 @@").replace("line 10", "LINE 10")
+    let moved = GOOD
+        .replace("@@ -9,3 +9,3 @@", "@@ -2,3 +2,3 @@")
+        .replace("line 10", "LINE 10")
         .replace("+LINE 10", "+TEN");
     applied(folder.path(), &moved, Rules::Project).unwrap();
     assert_eq!(std::fs::read_dir(folder.path().join("src")).unwrap().count(), 1);
@@ -49,7 +52,9 @@ fn the_failing_hunk_is_named() {
 
 #[test]
 fn fuzz_is_for_projects_only() {
-    let fuzzy = GOOD.replace(" line 9\n", " line nine\n").replace("@@ -9,3 +9,3 @@", "@@ -8,4 +8,4 @@\n line 8");
+    let fuzzy = GOOD
+        .replace(" line 9\n", " line nine\n")
+        .replace("@@ -9,3 +9,3 @@", "@@ -8,4 +8,4 @@\n line 8");
     assert!(matches!(
         applied(folder().path(), &fuzzy, Rules::Debian),
         Err(PatchError::Hunk { .. })
