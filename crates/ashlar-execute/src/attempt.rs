@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -74,6 +75,8 @@ impl Attempt<'_> {
         match (end, code) {
             (Some(end), _) => Ok(end),
             (None, Some(code)) => Ok(End::Exited(code)),
+            // Somebody else was told to stop as well, and was quicker.
+            (None, None) if cancel.is_cancelled() => Ok(End::Cancelled),
             (None, None) => not_begun(helper.last_words(), &watch.log.text()),
         }
     }
@@ -92,18 +95,24 @@ impl Attempt<'_> {
     fn start(&self, output: Stdio, error: Stdio) -> Result<Helper, ExecuteError> {
         let (socket, theirs) = UnixStream::pair().map_err(sandbox("make a socket"))?;
         let (status, status_theirs) = pipe()?;
-        let child = Command::new(self.helper)
+        let mut command = Command::new(self.helper);
+        command
             .arg("internal-sandbox")
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(output)
-            .stderr(error)
-            .spawn()
-            .map_err(|source| ExecuteError::Workspace {
-                doing: "start",
-                path: PathBuf::from(self.helper),
-                source,
-            })?;
+            .stderr(error);
+        if !self.spec.terminal {
+            // What is typed on a terminal, ^C above all, is for this process to deal with.
+            command.process_group(0);
+        }
+        let child = command.spawn().map_err(|source| ExecuteError::Workspace {
+            doing: "start",
+            path: PathBuf::from(self.helper),
+            source,
+        })?;
+        // The ends that went to the helper must not stay open here.
+        drop(command);
         let helper = Helper { child, socket, status: File::from(status) };
         let stdin = std::io::stdin();
         let mut fds: Vec<BorrowedFd<'_>> = vec![status_theirs.as_fd()];

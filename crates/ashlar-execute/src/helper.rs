@@ -194,11 +194,11 @@ fn close_inherited(keep: i32) {
 fn bwrap(spec: &Spec, fds: Vec<OwnedFd>) -> Result<Command, Failure> {
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or_else(|| failure("find a descriptor", Errno::BADF));
-    let status = hand_down(next()?, CONTROL)?;
+    let status = hand_down(&next()?, CONTROL)?;
     let input = if spec.terminal { Stdio::from(next()?) } else { Stdio::null() };
     if let (Ok(read), Ok(write)) = (next(), next()) {
         let (wanted_read, wanted_write) = jobs::INSIDE;
-        let got = (hand_down(read, wanted_read)?, hand_down(write, wanted_write)?);
+        let got = (hand_down(&read, wanted_read)?, hand_down(&write, wanted_write)?);
         if got != jobs::INSIDE {
             return Err(failure("place the jobserver", Errno::BUSY));
         }
@@ -230,8 +230,8 @@ fn bwrap(spec: &Spec, fds: Vec<OwnedFd>) -> Result<Command, Failure> {
 }
 
 /// Gives a descriptor the first free number from `from` on, and to the next program.
-fn hand_down(fd: OwnedFd, from: i32) -> Result<i32, Failure> {
-    let placed = rustix::io::fcntl_dupfd_cloexec(&fd, from)
+fn hand_down(fd: &OwnedFd, from: i32) -> Result<i32, Failure> {
+    let placed = rustix::io::fcntl_dupfd_cloexec(fd, from)
         .and_then(|placed| {
             rustix::io::fcntl_setfd(&placed, rustix::io::FdFlags::empty())?;
             Ok(placed)

@@ -14,7 +14,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::mount::{MountFlags, mount};
 
 use crate::helper::failure;
-use crate::mounts::{Inside, Overlays, bind_all_read_only, bind_read_only};
+use crate::mounts::{Inside, bind_all_read_only, bind_read_only, overlay};
 use crate::spec::{Failure, Spec};
 
 /// What of the machine is shown; besides these everything whose name begins with `lib`.
@@ -63,7 +63,8 @@ pub(crate) fn assemble(
         let machine = Path::new("/").join(&name);
         // Layers of the store over a folder that contains the store: the kernel refuses that.
         let holds_store = avoid.starts_with(&machine);
-        let shown = ours && !top.hides && !(holds_store && !top.folders.is_empty());
+        let refused = holds_store && !top.folders.is_empty();
+        let shown = ours && !top.hides && !refused;
         let kind = shown.then(|| fs::symlink_metadata(&machine).ok()).flatten();
         let is_link = kind.as_ref().is_some_and(fs::Metadata::is_symlink);
         if let Some(other) = top.other.as_ref().filter(|_| top.folders.is_empty()) {
@@ -91,7 +92,7 @@ pub(crate) fn assemble(
                     }
                 }
                 [one] => bind_read_only(one, &target)?,
-                several => Overlays::new(spec).mount(several, None, &target)?,
+                several => overlay(spec, several, None, &target)?,
             }
         }
     }
@@ -102,7 +103,7 @@ pub(crate) fn assemble(
         let target = root.point(&format!("/{name}"))?;
         let mut all = folders.clone();
         all.push(target.clone());
-        Overlays::new(spec).mount(&all, None, &target)?;
+        overlay(spec, &all, None, &target)?;
     }
     Ok(())
 }

@@ -14,7 +14,8 @@
 //! | `spec` | what is said to the helper process, and how |
 //! | `helper`, `mounts`, `host` | inside the helper process: mounts, then a user name space, then `bwrap` |
 //! | `attempt` | one helper process from its start until nothing of it is left |
-//! | `sandbox` | staging, running, keeping |
+//! | `workspace` | what a command needs on disk, staged |
+//! | `sandbox` | running and keeping |
 //!
 //! Absent: step keys, graphs, decisions about what to run. Nothing here knows what a module is.
 
@@ -32,6 +33,7 @@ mod rights;
 mod sandbox;
 mod shim;
 mod spec;
+mod workspace;
 
 pub use cancel::Cancel;
 pub use contract::{

@@ -32,8 +32,8 @@ pub(crate) fn assemble(spec: &Spec) -> Result<(), Failure> {
     let point = spec.folder.join("point");
     match &spec.root {
         RootSpec::Layers(layers) => {
-            let upper = Some(Upper { written: "root", work: "root-work" });
-            Overlays::new(spec).mount(layers, upper, &point)?;
+            let upper = Upper { written: "root", work: "root-work" };
+            overlay(spec, layers, Some(&upper), &point)?;
         }
         RootSpec::Host { layers, skeleton, avoid } => {
             host::assemble(spec, layers, avoid, &point)?;
@@ -48,9 +48,9 @@ pub(crate) fn assemble(spec: &Spec) -> Result<(), Failure> {
     let root = Inside::open(&point, spec.owner)?;
     match &spec.source {
         Some(source) => {
-            let upper = Some(Upper { written: "src", work: "src-work" });
+            let upper = Upper { written: "src", work: "src-work" };
             let target = root.point(SOURCE)?;
-            Overlays::new(spec).mount(std::slice::from_ref(source), upper, &target)?;
+            overlay(spec, std::slice::from_ref(source), Some(&upper), &target)?;
         }
         None => bind(&spec.folder.join("src"), &root.point(SOURCE)?)?,
     }
@@ -72,65 +72,54 @@ pub(crate) struct Upper {
     pub(crate) work: &'static str,
 }
 
-/// Mounts overlays of any number of layers.
+/// Mounts an overlay of any number of layers, the highest first, at `target`; read-only without
+/// `upper`.
 ///
 /// Options of a mount have room for 4,096 bytes, which some sixty paths of staged trees fill. So
 /// each layer gets a link with a short name in the folder `layers` of the workspace, and the
 /// options have names relative to it.
-pub(crate) struct Overlays<'a> {
-    spec: &'a Spec,
+pub(crate) fn overlay(
+    spec: &Spec,
+    layers: &[PathBuf],
+    upper: Option<&Upper>,
+    target: &Path,
+) -> Result<(), Failure> {
+    let names = spec.folder.join("layers");
+    rustix::process::chdir(&names).map_err(|e| failure("enter the workspace", e))?;
+    let taken = std::fs::read_dir(".").map_err(|e| failure("read the workspace", e))?.count();
+    let mut lower = String::new();
+    for (number, layer) in layers.iter().enumerate() {
+        let name = (taken + number).to_string();
+        std::os::unix::fs::symlink(layer, &name).map_err(|e| failure("name a layer", e))?;
+        if number > 0 {
+            lower.push(':');
+        }
+        lower.push_str(&name);
+    }
+    // `userxattr`: marks are `user.overlay.*`, in every kind of name space the same.
+    // `volatile`: nothing here has to outlive a power cut, so nothing is synced.
+    let mut options = format!("userxattr,index=off,metacopy=off,xino=off,lowerdir={lower}");
+    if let Some(Upper { written, work }) = upper {
+        options.push_str(&format!(",upperdir=../{written},workdir=../{work},volatile"));
+    }
+    let options =
+        std::ffi::CString::new(options).map_err(|_| failure("name a layer", Errno::INVAL))?;
+    mount("overlay", target, "overlay", MountFlags::empty(), Some(options.as_c_str()))
+        .map_err(|e| refused(spec, e))
 }
 
-impl<'a> Overlays<'a> {
-    pub(crate) fn new(spec: &'a Spec) -> Self {
-        Self { spec }
-    }
-
-    /// An overlay of `layers`, the highest first, at `target`; read-only without `upper`.
-    pub(crate) fn mount(
-        &self,
-        layers: &[impl AsRef<Path>],
-        upper: Option<Upper>,
-        target: &Path,
-    ) -> Result<(), Failure> {
-        let names = self.spec.folder.join("layers");
-        rustix::process::chdir(&names).map_err(|e| failure("enter the workspace", e))?;
-        let taken = std::fs::read_dir(".").map_err(|e| failure("read the workspace", e))?.count();
-        let mut lower = String::new();
-        for (number, layer) in layers.iter().enumerate() {
-            let name = (taken + number).to_string();
-            std::os::unix::fs::symlink(layer.as_ref(), &name)
-                .map_err(|e| failure("name a layer", e))?;
-            if number > 0 {
-                lower.push(':');
-            }
-            lower.push_str(&name);
-        }
-        // `userxattr`: marks are `user.overlay.*`, in every kind of name space the same.
-        // `volatile`: nothing here has to outlive a power cut, so nothing is synced.
-        let mut options = format!("userxattr,index=off,metacopy=off,xino=off,lowerdir={lower}");
-        if let Some(Upper { written, work }) = upper {
-            options.push_str(&format!(",upperdir=../{written},workdir=../{work},volatile"));
-        }
-        let options =
-            std::ffi::CString::new(options).map_err(|_| failure("name a layer", Errno::INVAL))?;
-        mount("overlay", target, "overlay", MountFlags::empty(), Some(options.as_c_str()))
-            .map_err(|e| self.refused(e))
-    }
-
-    fn refused(&self, error: Errno) -> Failure {
-        let advice = match error {
-            Errno::NODEV => "load the kernel's overlay module: modprobe overlay",
-            Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM => {
-                "use Linux 5.11 or later, and a store on an ordinary file system (ext4, xfs, \
+fn refused(spec: &Spec, error: Errno) -> Failure {
+    let advice = match error {
+        Errno::NODEV => "load the kernel's overlay module: modprobe overlay",
+        Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM => {
+            "use Linux 5.11 or later, and a store on an ordinary file system (ext4, xfs, \
                  btrfs), not on an overlay or a network share: --store"
-            }
-            _ => return failure("mount an overlay", error),
-        };
-        Failure {
-            what: format!("cannot mount an overlay in {}: {error}", self.spec.folder.display()),
-            advice: Some(advice.to_owned()),
         }
+        _ => return failure("mount an overlay", error),
+    };
+    Failure {
+        what: format!("cannot mount an overlay in {}: {error}", spec.folder.display()),
+        advice: Some(advice.to_owned()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ashlar_execute::{Kept, Root};
-use ashlar_object::Digest;
+use ashlar_object::{Digest, File, Meta, Node, Tree};
 use ashlar_store::{Capture, Store as _};
 
 use crate::fixture::{Fixture, request};
@@ -37,17 +37,23 @@ fn whiteouts_and_opaque_folders_hide_what_is_below() {
 fn hundreds_of_layers_and_one_of_them_twice() {
     let fixture = Fixture::new();
     let mut layers = vec![fixture.busybox()];
-    for number in 0..220 {
-        layers.push(fixture.tree(Capture::Layer, |folder| {
-            fs::create_dir(folder.join("many")).unwrap();
-            fs::write(folder.join("many").join(number.to_string()), "").unwrap();
-            fs::write(folder.join("many/last"), number.to_string()).unwrap();
-        }));
+    for number in 0..600 {
+        let file = |content: &str| {
+            let digest = fixture.store.put(&mut content.as_bytes()).unwrap();
+            Node::File(File { digest, meta: Meta::FILE })
+        };
+        let tree = Tree::default()
+            .with(&format!("many/{number}").parse().unwrap(), file(""))
+            .with(&"many/last".parse().unwrap(), file(&number.to_string()));
+        layers.push(Kept { digest: tree.digest(), tree });
     }
-    let again = layers[5].clone();
-    layers.push(again);
-    let asked = request(Root::Layers(layers), "ls /many | wc -l; cat /many/last");
-    assert_eq!(fixture.output(&asked), "221\n4");
+    // Fewer than the kernel takes at once, and more.
+    for count in [220, 600] {
+        let mut layers = layers[..=count].to_vec();
+        layers.push(layers[5].clone());
+        let asked = request(Root::Layers(layers), "ls /many | wc -l; cat /many/last");
+        assert_eq!(fixture.output(&asked), format!("{}\n4", count + 1));
+    }
 }
 
 #[test]
@@ -77,10 +83,7 @@ fn a_tree_that_the_store_lacks_is_an_error() {
     assert_ne!(blob, Digest::EMPTY);
     let tree = fixture.busybox().tree.with(
         &"etc/lost".parse().unwrap(),
-        ashlar_object::Node::File(ashlar_object::File {
-            digest: Digest::of(b"this was never put"),
-            meta: ashlar_object::Meta::FILE,
-        }),
+        Node::File(File { digest: Digest::of(b"this was never put"), meta: Meta::FILE }),
     );
     let lost = Kept { digest: tree.digest(), tree };
     assert!(fixture.try_run(&request(Root::Layers(vec![lost]), "true")).is_err());

@@ -1,0 +1,205 @@
+//! What a command needs on disk: its workspace, and everything it sees, staged.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ashlar_object::Tree;
+use ashlar_store::{LocalStore, Staged, StoreError, Workspace};
+use rustix::fs::{Gid, Mode, Uid};
+
+use crate::rights::{Rights, find, lacks_ids, rights};
+use crate::spec::{RootSpec, Spec};
+use crate::{ExecuteError, Jobs, Kept, Request, Root, shim};
+
+/// An overlay has room for 500 layers. More than this are laid over one another beforehand.
+const MOST_LAYERS: usize = 480;
+
+/// Where programs are looked for when a request does not say.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The lowest layer of every root: the mount points that every root needs, and the make shim.
+#[derive(Debug)]
+pub(crate) struct Skeleton(Workspace);
+
+impl Skeleton {
+    pub(crate) fn new(store: &LocalStore, owner: u32) -> Result<Self, ExecuteError> {
+        let skeleton = Self(store.workspace("skeleton")?);
+        let top = skeleton.path();
+        make_folder(&top, owner)?;
+        let ours = ["build", "build/src", "build/dest", "build/home", "build/bin"];
+        for folder in ours.into_iter().chain(["dev", "proc", "run", "sys", "tmp"]) {
+            make_folder(&top.join(folder), owner)?;
+        }
+        for name in shim::NAMES {
+            let path = top.join(shim::FOLDER.trim_start_matches('/')).join(name);
+            std::fs::write(&path, shim::SCRIPT).map_err(fail("write", &path))?;
+            set_mode(&path, 0o755, owner)?;
+        }
+        Ok(skeleton)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("skeleton")
+    }
+}
+
+/// Everything a command needs on disk, for as long as it runs.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) spec: Spec,
+    workspace: Workspace,
+    /// Keeps the collector away.
+    _staged: Vec<Staged>,
+    _skeleton: Arc<Skeleton>,
+}
+
+impl Prepared {
+    /// Puts everything in place for a command. Without `jobs` it is one that a person uses, with
+    /// the terminal attached.
+    pub(crate) fn new(
+        store: &LocalStore,
+        skeleton: &Arc<Skeleton>,
+        owner: u32,
+        request: &Request,
+        jobs: Option<&Jobs>,
+    ) -> Result<Self, ExecuteError> {
+        check_rights(owner, request.many_ids)?;
+        let bwrap = find("bwrap").ok_or_else(|| ExecuteError::Lacks {
+            what: "`bwrap` is not installed, which is the sandbox".into(),
+            advice: "install the package bubblewrap".into(),
+        })?;
+        let workspace = store.workspace(&request.label)?;
+        for folder in ["root", "root-work", "src", "src-work", "dest", "home"] {
+            make_folder(&workspace.path().join(folder), owner)?;
+        }
+        for folder in ["point", "layers"] {
+            make_folder(&workspace.path().join(folder), 0)?;
+        }
+
+        let mut stage = Stage { store, staged: Vec::new() };
+        let root = match &request.root {
+            Root::Layers(trees) => {
+                let mut layers = stage.layers(trees)?;
+                layers.push(skeleton.path());
+                RootSpec::Layers(layers)
+            }
+            Root::Host(trees) => RootSpec::Host {
+                layers: stage.layers(trees)?,
+                skeleton: skeleton.path(),
+                avoid: store.path().to_path_buf(),
+            },
+        };
+        let source = request.source.as_ref().map(|source| stage.tree(source)).transpose()?;
+        let mounts = request
+            .mounts
+            .iter()
+            .map(|mount| Ok((stage.tree(&mount.tree)?, mount.at.clone())))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let spec = Spec {
+            folder: workspace.path().to_path_buf(),
+            owner,
+            root,
+            source,
+            mounts,
+            bwrap,
+            arguments: request.command.arguments.clone(),
+            environment: environment(&request.command.environment, jobs),
+            directory: format!("/{}", request.command.working_directory.trim_start_matches('/')),
+            all_capabilities: request.many_ids,
+            terminal: jobs.is_none(),
+        };
+        Ok(Self { spec, workspace, _staged: stage.staged, _skeleton: Arc::clone(skeleton) })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.workspace.path()
+    }
+}
+
+fn check_rights(owner: u32, many_ids: bool) -> Result<(), ExecuteError> {
+    match rights() {
+        Rights::RealRoot if owner == 0 => Err(ExecuteError::Sandbox(
+            "the machine's root would be root inside: the owner base is 0".into(),
+        )),
+        Rights::Namespace { ids } if many_ids && ids < 65_535 => Err(lacks_ids()),
+        Rights::RealRoot | Rights::Namespace { .. } => Ok(()),
+        Rights::Plain => Err(ExecuteError::Lacks {
+            what: "this process is not root of a user name space".into(),
+            advice: "start the build through the program's own command".into(),
+        }),
+    }
+}
+
+/// What the command declared, and what never changes a result.
+fn environment(
+    declared: &BTreeMap<String, String>,
+    jobs: Option<&Jobs>,
+) -> BTreeMap<String, String> {
+    let mut environment = declared.clone();
+    let path = declared.get("PATH").map_or(PATH, String::as_str);
+    environment.insert("PATH".into(), format!("{}:{path}", shim::FOLDER));
+    let count = match jobs {
+        Some(jobs) => {
+            let flags = declared.get("MAKEFLAGS").map(String::as_str).unwrap_or_default();
+            environment.insert("MAKEFLAGS".into(), jobs.makeflags(flags));
+            jobs.total()
+        }
+        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    environment.entry("JOBS".into()).or_insert_with(|| count.to_string());
+    environment
+}
+
+/// Stages trees and holds on to them.
+struct Stage<'a> {
+    store: &'a LocalStore,
+    staged: Vec<Staged>,
+}
+
+impl Stage<'_> {
+    fn tree(&mut self, kept: &Kept) -> Result<PathBuf, StoreError> {
+        let tree = self.store.stage(&kept.digest, &kept.tree)?;
+        let path = tree.path().to_path_buf();
+        self.staged.push(tree);
+        Ok(path)
+    }
+
+    /// Layers given from the lowest to the highest, as folders from the highest to the lowest.
+    fn layers(&mut self, trees: &[Kept]) -> Result<Vec<PathBuf>, StoreError> {
+        if trees.len() > MOST_LAYERS {
+            let all = trees.iter().fold(Tree::default(), |below, kept| below.overlaid(&kept.tree));
+            return Ok(vec![self.tree(&Kept { digest: all.digest(), tree: all })?]);
+        }
+        // The kernel refuses a folder that is a layer twice. The upper one says it all.
+        let mut folders: Vec<PathBuf> = Vec::new();
+        for kept in trees.iter().rev() {
+            let folder = self.tree(kept)?;
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        Ok(folders)
+    }
+}
+
+pub(crate) fn fail<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> ExecuteError + 'a {
+    move |source| ExecuteError::Workspace { doing, path: path.to_path_buf(), source }
+}
+
+fn make_folder(path: &Path, owner: u32) -> Result<(), ExecuteError> {
+    std::fs::create_dir(path).map_err(fail("make", path))?;
+    set_mode(path, 0o755, owner)
+}
+
+/// Mode and owner, whatever the umask of this process.
+fn set_mode(path: &Path, mode: u32, owner: u32) -> Result<(), ExecuteError> {
+    let set = || {
+        rustix::fs::chown(path, Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)))?;
+        rustix::fs::chmod(path, Mode::from_raw_mode(mode))
+    };
+    set().map_err(|e| fail("prepare", path)(e.into()))
+}
