@@ -271,3 +271,7 @@ fn complaint(output: &Output) -> String {
     all.extend(lines);
     if all.is_empty() { words(&output.stderr) } else { all.join("\n") }
 }
+
+#[cfg(test)]
+#[path = "apt_tests.rs"]
+mod tests;
