@@ -3,8 +3,11 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use serde_json::json;
+
 use crate::args::{Globals, Init};
 use crate::exit::{Exit, Failed};
+use crate::show;
 
 pub fn run(globals: &Globals, args: Init) -> Result<Exit, Failed> {
     let folder = std::path::absolute(&globals.project)
@@ -21,9 +24,18 @@ pub fn run(globals: &Globals, args: Init) -> Result<Exit, Failed> {
     for template in &templates {
         write(&folder.join(template.path), &template.text)
             .map_err(|e| Failed::usage(format!("cannot write {}: {e}", template.path)))?;
-        eprintln!("wrote {}", template.path);
+        if !globals.json {
+            eprintln!("wrote {}", template.path);
+        }
     }
-    eprintln!("now: ashlar build");
+    if globals.json {
+        let files: Vec<&str> = templates.iter().map(|template| template.path).collect();
+        show::line(&json!({ "event": "init", "project": folder, "files": files }));
+    } else if globals.project == Path::new(".") {
+        eprintln!("now: ashlar build");
+    } else {
+        eprintln!("now: ashlar -C {} build", globals.project.display());
+    }
     Ok(Exit::Done)
 }
 

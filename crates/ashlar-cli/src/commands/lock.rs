@@ -56,11 +56,11 @@ pub fn run(globals: &Globals, args: &Lock) -> Result<Exit, Failed> {
         eprintln!("{} is complete: nothing changed", ashlar_build::LOCK_FILE);
     } else {
         eprintln!(
-            "wrote {}: {} bases, {} sources, {} packages ({packages} of them new)",
+            "wrote {}: {}, {}, {} ({packages} of them new)",
             ashlar_build::LOCK_FILE,
-            after.base.len(),
-            after.source.len(),
-            after.package.len()
+            show::count(after.base.len(), "base"),
+            show::count(after.source.len(), "source"),
+            show::count(after.package.len(), "package")
         );
     }
     Ok(Exit::Done)

@@ -1,6 +1,7 @@
 //! `ashlar log`.
 
 use ashlar_build::human_duration;
+use ashlar_recipe::Kind;
 use ashlar_store::{RecordedOutcome, StepRecord, Store as _, read};
 use serde_json::json;
 
@@ -14,9 +15,15 @@ pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
     let journal = session.store.journal();
     let project = &session.project.name;
     let is_base = args.module.starts_with("base:");
-    if !is_base && !session.project.modules.contains_key(&session.module(&args.module)?) {
-        return Err(Failed::usage(format!("there is no module `{}`", args.module))
-            .help("`ashlar list` shows all"));
+    if !is_base {
+        let Some(module) = session.project.modules.get(&session.module(&args.module)?) else {
+            return Err(Failed::usage(format!("there is no module `{}`", args.module))
+                .help("`ashlar list` shows all"));
+        };
+        if module.build.kind == Kind::Group {
+            return Err(Failed::usage(format!("{} is a group: it has no log", args.module))
+                .help("ask for one of its members"));
+        }
     }
     let step = if is_base && args.step == "build" { "base" } else { &args.step };
     let history = journal.history(project, &args.module, step, 50)?;
@@ -43,23 +50,26 @@ pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
             help: None,
         });
     };
-    show::print(&String::from_utf8_lossy(&bytes));
+    let text = String::from_utf8_lossy(&bytes);
+    if globals.json {
+        show::line(&json!({
+            "event": "log", "module": args.module, "step": step, "log": log.to_string(),
+            "text": text,
+        }));
+    } else {
+        show::print(&text);
+    }
     Ok(Exit::Done)
 }
 
 fn list(globals: &Globals, history: &[StepRecord]) {
     for record in history {
-        let outcome = match record.outcome {
-            RecordedOutcome::Hit => "hit",
-            RecordedOutcome::Cutoff => "cutoff",
-            RecordedOutcome::Built => "built",
-            RecordedOutcome::Failed | RecordedOutcome::TimedOut => "failed",
-        };
+        let outcome = word(record.outcome);
         if globals.json {
             show::line(&json!({
                 "outcome": outcome,
                 "started": record.started.seconds,
-                "seconds": record.took.as_secs_f64(),
+                "seconds": show::seconds(record.took),
                 "step_key": record.key.to_string(),
                 "log": record.log.map(|log| log.to_string()),
                 "message": record.message,
@@ -74,5 +84,15 @@ fn list(globals: &Globals, history: &[StepRecord]) {
                 record.key.short()
             ));
         }
+    }
+}
+
+/// The word for an outcome, the same as in the events of a build.
+pub fn word(outcome: RecordedOutcome) -> &'static str {
+    match outcome {
+        RecordedOutcome::Hit => "hit",
+        RecordedOutcome::Cutoff => "cutoff",
+        RecordedOutcome::Built => "built",
+        RecordedOutcome::Failed | RecordedOutcome::TimedOut => "failed",
     }
 }

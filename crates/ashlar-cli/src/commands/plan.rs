@@ -47,7 +47,7 @@ pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
                 "state": if hit { "hit" } else { "build" },
                 "where": hit.then_some("local"),
                 "reason": reason,
-                "forecast_seconds": seconds.map(|s| s.as_secs_f64()),
+                "forecast_seconds": seconds.map(show::seconds),
                 "step_key": of.key.to_string(),
             }));
         } else if hit {
@@ -88,8 +88,8 @@ fn total(
     if !forecast.elapsed.is_zero() {
         text.push_str(&format!(
             ", in about {} with {jobs} jobs (the longest chain takes {})",
-            human_duration(forecast.elapsed),
-            human_duration(forecast.critical_path),
+            show::roughly(forecast.elapsed),
+            show::roughly(forecast.critical_path),
         ));
     }
     match forecast.unknown {

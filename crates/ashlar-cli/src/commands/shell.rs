@@ -61,7 +61,10 @@ pub fn run(globals: &Globals, args: &Shell) -> Result<Exit, Failed> {
             let shell = "[ -x /bin/bash ] && exec /bin/bash --norc -i || exec /bin/sh -i";
             request.command.arguments = ["/bin/sh", "-c", shell].map(ToOwned::to_owned).to_vec();
         } else {
-            request.command.arguments.clone_from(&args.command);
+            // Through the shell that every step has too: it says what there is not, with 127.
+            let shell = ["/bin/sh", "-c", "exec \"$@\"", "ashlar shell"];
+            request.command.arguments = shell.map(ToOwned::to_owned).to_vec();
+            request.command.arguments.extend_from_slice(&args.command);
         }
         let code = sandbox.shell(&request)?;
         Ok(Exit::Shell(u8::try_from(code).unwrap_or(255)))

@@ -18,9 +18,16 @@ pub fn run(globals: &Globals, args: &Show) -> Result<Exit, Failed> {
     let depends: Vec<&str> = module.depends.iter().map(|d| d.as_str()).collect();
     let Some(index) = plan.modules.get(&name) else {
         if globals.json {
-            show::line(&json!({ "module": name.as_str(), "kind": "group", "depends": depends }));
+            show::line(&json!({
+                "module": name.as_str(), "kind": "group", "description": module.description,
+                "file": module.file, "depends": depends,
+            }));
         } else {
-            show::print(&format!("{name}: a group\ndepends: {}\n", depends.join(" ")));
+            let mut rows = Rows::new(globals, name.as_str(), &module.description);
+            rows.row("file", &module.file.display().to_string());
+            rows.row("kind", "group");
+            rows.row("depends", &depends.join(" "));
+            show::print(&rows.out);
         }
         return Ok(Exit::Done);
     };
@@ -60,64 +67,49 @@ pub fn run(globals: &Globals, args: &Show) -> Result<Exit, Failed> {
             "action": found.as_ref().map(|f| f.action.to_string()),
             "state": if found.is_some() { "hit" } else { "build" },
             "outputs": found.as_ref().map(|f| f.result.outputs.to_string()),
-            "seconds": found.as_ref().map(|f| f.result.took.as_secs_f64()),
+            "seconds": found.as_ref().map(|f| show::seconds(f.result.took)),
             "log": found.as_ref().map(|f| f.result.log.to_string()),
             "inputs": inputs,
             "files": args.files.then_some(files),
-            "durations": history.iter().map(|r| r.took.as_secs_f64()).collect::<Vec<_>>(),
+            "durations": history.iter().map(|r| show::seconds(r.took)).collect::<Vec<_>>(),
         }));
         return Ok(Exit::Done);
     }
-    let paint = Paint::new(globals.color, std::io::IsTerminal::is_terminal(&std::io::stdout()));
-    let mut out = format!("{}: {}\n", paint.bold(name.as_str()), module.description);
-    let mut row = |label: &str, text: String| {
-        if !text.is_empty() {
-            out.push_str(&format!("{} {text}\n", paint.dim(&format!("{label:>12}"))));
-        }
-    };
-    row("file", module.file.display().to_string());
-    row("kind", module.build.kind.as_str().to_owned());
-    row("base", module.base.clone().unwrap_or_default());
-    row("depends", depends.join(" "));
-    row("step key", step.key.to_string());
+    let mut rows = Rows::new(globals, name.as_str(), &module.description);
+    rows.row("file", &module.file.display().to_string());
+    rows.row("kind", module.build.kind.as_str());
+    rows.row("base", module.base.as_deref().unwrap_or_default());
+    rows.row("depends", &depends.join(" "));
+    rows.row("step key", &step.key.to_string());
     match &found {
-        None => row("state", "not built as it is now".to_owned()),
+        None => rows.row("state", "not built as it is now"),
         Some(found) => {
-            row("state", "built".to_owned());
-            row("action", found.action.to_string());
-            row("outputs", found.result.outputs.to_string());
-            row(
-                "built",
-                format!(
-                    "{} in {}",
-                    show::when(found.result.started),
-                    human_duration(found.result.took)
-                ),
-            );
+            rows.row("state", "built");
+            rows.row("action", &found.action.to_string());
+            rows.row("outputs", &found.result.outputs.to_string());
+            let took = human_duration(found.result.took);
+            rows.row("built", &format!("{} in {took}", show::when(found.result.started)));
         }
     }
     if let Some(tree) = &outputs {
-        row("holds", format!("{} entries, {} bytes", tree.len(), tree.content_size()));
+        let entries = if tree.len() == 1 { "entry" } else { "entries" };
+        rows.row("holds", &format!("{} {entries}, {} bytes", tree.len(), tree.content_size()));
     }
     for (number, input) in step.inputs.inputs().iter().enumerate() {
         let value = input.value.to_string();
         let mut lines = value.lines();
-        let first = lines.next().unwrap_or_default();
+        let first = lines.next().unwrap_or("nothing");
         let more = if lines.next().is_some() { " …" } else { "" };
-        row(if number == 0 { "inputs" } else { "" }, format!("{}: {first}{more}", input.name));
+        let label = if number == 0 { "inputs" } else { "" };
+        rows.row(label, &format!("{}: {first}{more}", input.name));
     }
     for (number, record) in history.iter().enumerate() {
-        row(
-            if number == 0 { "history" } else { "" },
-            format!(
-                "{} {:?} in {}",
-                show::when(record.started),
-                record.outcome,
-                human_duration(record.took)
-            )
-            .to_lowercase(),
-        );
+        let label = if number == 0 { "history" } else { "" };
+        let took = human_duration(record.took);
+        let outcome = super::log::word(record.outcome);
+        rows.row(label, &format!("{} {outcome} in {took}", show::when(record.started)));
     }
+    let mut out = rows.out;
     if let (true, Some(tree)) = (args.files, &outputs) {
         tree.walk(|entry| {
             let line = match entry.node {
@@ -140,4 +132,24 @@ pub fn run(globals: &Globals, args: &Show) -> Result<Exit, Failed> {
     }
     show::print(&out);
     Ok(Exit::Done)
+}
+
+/// A name and what is known of it, one fact a line.
+struct Rows {
+    paint: Paint,
+    out: String,
+}
+
+impl Rows {
+    fn new(globals: &Globals, name: &str, description: &str) -> Self {
+        let paint = Paint::new(globals.color, std::io::IsTerminal::is_terminal(&std::io::stdout()));
+        let colon = if description.is_empty() { "" } else { ": " };
+        Self { paint, out: format!("{}{colon}{description}\n", paint.bold(name)) }
+    }
+
+    fn row(&mut self, label: &str, text: &str) {
+        if !text.is_empty() {
+            self.out.push_str(&format!("{} {text}\n", self.paint.dim(&format!("{label:>12}"))));
+        }
+    }
 }

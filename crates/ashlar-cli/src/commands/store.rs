@@ -36,7 +36,7 @@ fn stat(globals: &Globals) -> Result<Exit, Failed> {
             "event": "store", "path": store.path(), "read_only": store.is_read_only(),
             "bytes": stat.bytes, "blobs": stat.blobs, "trees": stat.trees, "results": stat.results,
             "quarantined": stat.quarantined, "hits": totals.hits, "misses": totals.misses,
-            "seconds_saved": totals.saved.as_secs_f64(),
+            "seconds_saved": show::seconds(totals.saved),
         }));
         return Ok(Exit::Done);
     }
@@ -87,7 +87,7 @@ fn verify(globals: &Globals, repair: bool) -> Result<Exit, Failed> {
             (n, true) => format!("{n} put aside; the next build makes them again"),
             (n, false) => format!("{n} damaged; `ashlar store verify --repair` puts them aside"),
         };
-        eprintln!("checked {} blobs, {}: {what}", report.blobs, bytes(report.bytes));
+        eprintln!("checked {}, {}: {what}", n(report.blobs, "blob"), bytes(report.bytes));
     }
     Ok(if bad == 0 || repair { Exit::Done } else { Exit::Store })
 }
@@ -102,10 +102,10 @@ fn collect(globals: &Globals, limits: Limits) -> Result<Exit, Failed> {
         }));
     } else {
         eprintln!(
-            "removed {} results, {} blobs and {} staged trees: {} freed, {} left",
-            report.results,
-            report.blobs,
-            report.trees,
+            "removed {}, {} and {}: {} freed, {} left",
+            n(report.results, "result"),
+            n(report.blobs, "blob"),
+            n(report.trees, "staged tree"),
             bytes(report.freed),
             bytes(report.left)
         );
@@ -114,6 +114,10 @@ fn collect(globals: &Globals, limits: Limits) -> Result<Exit, Failed> {
         }
     }
     Ok(Exit::Done)
+}
+
+fn n(number: u64, noun: &str) -> String {
+    show::count(usize::try_from(number).unwrap_or(usize::MAX), noun)
 }
 
 /// Bytes as people say them.

@@ -12,8 +12,8 @@ use ashlar_execute::OnOutput;
 use crate::args::{Color, Globals};
 use crate::wiring::Session;
 
-pub use json::Json;
-pub use text::{Text, count};
+pub use json::{Json, seconds};
+pub use text::{Text, count, roughly};
 
 /// How a build is shown.
 pub enum Show {
@@ -69,10 +69,38 @@ impl Show {
     }
 }
 
+/// The keys that a line begins with, in this order, so that lines are read by people as well. The
+/// others follow by name.
+const FIRST: [&str; 13] = [
+    "event",
+    "module",
+    "step",
+    "outcome",
+    "state",
+    "where",
+    "reason",
+    "forecast_seconds",
+    "from",
+    "seconds",
+    "step_key",
+    "action",
+    "modules",
+];
+
 /// Prints one JSON object as a line. A reader that went away ends the program quietly, as it
 /// ends other programs.
 pub fn line(value: &serde_json::Value) {
-    print(&format!("{value}\n"));
+    print(&format!("{}\n", ordered(value)));
+}
+
+fn ordered(value: &serde_json::Value) -> String {
+    let Some(object) = value.as_object() else { return value.to_string() };
+    let place = |key: &String| FIRST.iter().position(|first| first == key).unwrap_or(FIRST.len());
+    let mut entries: Vec<_> = object.iter().collect();
+    entries.sort_by_key(|(key, _)| place(key));
+    let entries: Vec<String> =
+        entries.iter().map(|(key, value)| format!("{}:{value}", serde_json::json!(key))).collect();
+    format!("{{{}}}", entries.join(","))
 }
 
 /// Prints text on standard output, with the same end when nobody reads it.
@@ -144,5 +172,21 @@ pub fn when(time: ashlar_object::Time) -> String {
             zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
         }
         Err(_) => "at an unknown time".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lines_begin_with_what_they_are() {
+        let value =
+            json!({ "b\"": [1, { "event": 2 }], "a": null, "module": "x", "event": "step" });
+        let text = ordered(&value);
+        assert_eq!(text, r#"{"event":"step","module":"x","a":null,"b\"":[1,{"event":2}]}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

@@ -71,10 +71,10 @@ impl Text {
             Event::Planned { steps, modules, forecast } => {
                 let time = match (forecast.elapsed, forecast.unknown) {
                     (Duration::ZERO, _) => String::new(),
-                    (time, 0) => format!(", about {}", human_duration(time)),
+                    (time, 0) => format!(", about {}", roughly(time)),
                     (time, n) => format!(
                         ", about {} ({n} {} never timed)",
-                        human_duration(time),
+                        roughly(time),
                         if n == 1 { "step was" } else { "steps were" }
                     ),
                 };
@@ -83,8 +83,7 @@ impl Text {
                     live.bar.set_length(steps as u64);
                     live.bar.set_style(style("{bar:30} {pos}/{len} steps  {elapsed}{msg}"));
                     if !forecast.elapsed.is_zero() {
-                        live.bar
-                            .set_message(format!(" of about {}", human_duration(forecast.elapsed)));
+                        live.bar.set_message(format!(" of about {}", roughly(forecast.elapsed)));
                     }
                     live.bar.enable_steady_tick(Duration::from_millis(200));
                 }
@@ -122,7 +121,10 @@ impl Text {
                 bar.finish_and_clear();
                 live.all.remove(&bar);
             }
-            live.bar.inc(1);
+            // Hits that are told before the plan are not among the steps of the bar.
+            if live.bar.length().unwrap_or_default() > 0 {
+                live.bar.inc(1);
+            }
         }
         let id = &report.id;
         let took = human_duration(report.took);
@@ -188,16 +190,14 @@ impl Text {
     }
 
     pub fn summary(&self, summary: &Summary) {
-        if let Some(live) = &self.live {
-            live.bar.finish_and_clear();
-        }
+        self.clear();
         let mut parts = Vec::new();
         for (count, word) in [
             (summary.built, "built"),
             (summary.hit, if summary.hit == 1 { "hit" } else { "hits" }),
             (summary.cutoff, "cut off"),
             (summary.failed, "failed"),
-            (summary.skipped, "not tried"),
+            (summary.skipped, if summary.cancelled { "not finished" } else { "not tried" }),
         ] {
             if count > 0 {
                 parts.push(format!("{count} {word}"));
@@ -222,15 +222,39 @@ impl Text {
                 "stopped: everything that finished is kept, and the next build goes on from there"
             );
         } else if !summary.failures.is_empty() {
-            let names: Vec<String> = summary.failures.iter().map(|r| r.id.to_string()).collect();
-            eprintln!("failed: {}", names.join(", "));
+            // What went on after a failure may have scrolled it away.
+            for report in &summary.failures {
+                let reason = report.failure.as_ref().map(ToString::to_string).unwrap_or_default();
+                let reason = reason.lines().next().unwrap_or_default();
+                eprintln!("{} {}: {reason}", self.paint.red("failed"), report.id);
+            }
         }
+    }
+
+    /// Takes away what is running and the bar: a build that was stopped has both still.
+    fn clear(&self) {
+        let Some(live) = &self.live else { return };
+        let mut running = live.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, bar) in running.drain() {
+            bar.finish_and_clear();
+            live.all.remove(&bar);
+        }
+        live.bar.finish_and_clear();
     }
 }
 
 /// `1 module`, `3 modules`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// A forecast, no more exact than forecasts are.
+pub fn roughly(time: Duration) -> String {
+    match time.as_millis() {
+        0..1000 => "a second".to_owned(),
+        1000..10_000 => format!("{:.0} s", time.as_secs_f64()),
+        _ => human_duration(time),
+    }
 }
 
 fn style(template: &str) -> ProgressStyle {
