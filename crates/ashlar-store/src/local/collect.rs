@@ -119,8 +119,10 @@ pub(super) fn collect(
 
     let mut report = CollectReport::default();
     report.results = match remove_results(index, &gone) {
-        // Even forgetting takes room. Staged trees can be made again at any time.
+        // Even forgetting takes room. A result whose blobs are gone is a miss already.
         Err(StoreError::Full { .. }) => {
+            let keep = |hash: &Hash| is_used(hash, &references);
+            sweep_blobs(blobs, locks, cutoff, keep, &mut report)?;
             sweep_trees(blobs, &inventory, begun, |_| false, &mut report)?;
             remove_results(index, &gone)?
         }
@@ -160,9 +162,12 @@ fn candidates(index: &Index) -> Result<Vec<Candidate>, StoreError> {
 fn pinned(blobs: &Arc<Blobs>, index: &Index, limits: Limits) -> Result<HashSet<Hash>, StoreError> {
     if let Some(age) = limits.max_age {
         let oldest = now().saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
-        index.write("remove pins from", |connection| {
+        let removed = index.write("remove pins from", |connection| {
             connection.execute("DELETE FROM pins WHERE pinned < ?1", [oldest])
-        })?;
+        });
+        if !matches!(removed, Err(StoreError::Full { .. })) {
+            removed?;
+        }
     }
     let rows: Vec<(Option<Digest>, bool)> = index.with("read the pins in", |connection| {
         let mut statement = connection.prepare(
