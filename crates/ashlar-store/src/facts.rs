@@ -28,7 +28,6 @@ pub(crate) struct Facts {
 impl Facts {
     #[expect(
         clippy::unnecessary_cast,
-        clippy::cast_lossless,
         reason = "the types of the fields differ between architectures"
     )]
     fn new(stat: &Stat) -> Self {

@@ -88,6 +88,9 @@ fn rot(path: &Path) {
     file.set_modified(meta.modified().unwrap()).unwrap();
 }
 
+/// What is done to a file or folder, and a word for it.
+type Change = (&'static str, fn(&Path));
+
 fn is_superuser() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -261,9 +264,9 @@ fn files_with_a_second_name_are_copied() {
 
 #[test]
 fn damage_is_a_miss_and_heals() {
-    let spoil: [(&str, fn(&Path)); 4] = [
+    let spoil: [Change; 4] = [
         ("truncated", |path| {
-            fs::File::options().write(true).open(path).unwrap().set_len(1).unwrap()
+            fs::File::options().write(true).open(path).unwrap().set_len(1).unwrap();
         }),
         ("deleted", |path| fs::remove_file(path).unwrap()),
         ("edited", |path| fs::write(path, "EDITED").unwrap()),
@@ -335,7 +338,7 @@ fn what_only_looks_damaged_is_put_right() {
 
 #[test]
 fn a_changed_staged_tree_is_made_anew() {
-    let changes: [(&str, fn(&Path)); 4] = [
+    let changes: [Change; 4] = [
         ("file edited", |tree| fs::write(tree.join("odd"), "ODD").unwrap()),
         ("file added", |tree| fs::write(tree.join("bin/more"), "").unwrap()),
         ("file removed", |tree| fs::remove_file(tree.join("bin/tool")).unwrap()),

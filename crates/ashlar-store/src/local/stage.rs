@@ -184,13 +184,6 @@ pub(super) fn discard(blobs: &Blobs, name: &str) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// What one entry of a staged tree must look like.
-struct Expected<'a> {
-    path: Vec<u8>,
-    node: Option<&'a Node>,
-    dir: Option<&'a Dir>,
-}
-
 /// Whether a staged tree is what it was made to be, by its stat data. A folder from which
 /// something was removed, or to which something was added, has another time.
 pub(super) fn is_sound(
@@ -199,22 +192,18 @@ pub(super) fn is_sound(
     folder: BorrowedFd<'_>,
     path: &Path,
 ) -> Result<bool, StoreError> {
-    let mut expected = vec![Expected { path: b".".to_vec(), node: None, dir: Some(tree.root()) }];
-    list(tree.root(), &mut Vec::new(), &mut expected);
+    let mut dirs = Vec::new();
+    list(tree.root(), b".", &mut dirs);
     let sound = AtomicBool::new(true);
     in_parallel(
-        &expected.chunks(256).collect::<Vec<_>>(),
+        &dirs,
         || (),
-        |(), chunk| {
-            for entry in *chunk {
-                if !sound.load(Ordering::Relaxed) {
-                    break;
-                }
-                let as_expected = entry_is_sound(blobs, folder, entry)
-                    .map_err(failing("look at", crate::capture::shown(path, &entry.path)))?;
-                if !as_expected {
-                    sound.store(false, Ordering::Relaxed);
-                }
+        |(), (at, dir)| {
+            if sound.load(Ordering::Relaxed)
+                && !dir_is_sound(blobs, folder, at, dir)
+                    .map_err(failing("look through", crate::capture::shown(path, at)))?
+            {
+                sound.store(false, Ordering::Relaxed);
             }
             Ok(())
         },
@@ -222,50 +211,68 @@ pub(super) fn is_sound(
     Ok(sound.into_inner())
 }
 
-fn list<'a>(dir: &'a Dir, at: &mut Vec<u8>, expected: &mut Vec<Expected<'a>>) {
+fn list<'a>(dir: &'a Dir, at: &[u8], dirs: &mut Vec<(Vec<u8>, &'a Dir)>) {
+    dirs.push((at.to_vec(), dir));
     for (name, node) in dir.entries() {
-        let length = at.len();
-        if length > 0 {
-            at.push(b'/');
+        if let Node::Dir(child) = node {
+            list(child, &[at, b"/", name.as_bytes()].concat(), dirs);
         }
-        at.extend_from_slice(name.as_bytes());
-        let below = if let Node::Dir(child) = node { Some(&**child) } else { None };
-        expected.push(Expected { path: at.clone(), node: Some(node), dir: below });
-        if let Some(child) = below {
-            list(child, at, expected);
-        }
-        at.truncate(length);
     }
+}
+
+/// Whether a folder and what is directly in it, but for other folders, is as it should be.
+fn dir_is_sound(
+    blobs: &Blobs,
+    folder: BorrowedFd<'_>,
+    at: &[u8],
+    dir: &Dir,
+) -> std::io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = match rustix::fs::openat(folder, at, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        Err(e) => return Err(e.into()),
+    };
+    let facts = Facts::of(&fd)?;
+    if facts.mode != dir.meta().mode
+        || facts.mtime != time(dir.meta())
+        || !blobs.owners.matches(&facts, dir.meta().owner())
+    {
+        return Ok(false);
+    }
+    for (name, node) in dir.entries() {
+        if !matches!(node, Node::Dir(_))
+            && !entry_is_sound(blobs, fd.as_fd(), name.as_bytes(), node)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn entry_is_sound(
     blobs: &Blobs,
-    folder: BorrowedFd<'_>,
-    entry: &Expected<'_>,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    node: &Node,
 ) -> std::io::Result<bool> {
-    let Some(facts) = Facts::if_any(folder, &entry.path)? else { return Ok(false) };
-    if let Some(dir) = entry.dir {
-        return Ok(facts.is_dir()
-            && facts.mode == dir.meta().mode
-            && facts.mtime == time(dir.meta())
-            && blobs.owners.matches(&facts, dir.meta().owner()));
-    }
-    Ok(match entry.node {
-        None | Some(Node::Dir(_)) => false,
-        Some(Node::File(file)) => {
+    let Some(facts) = Facts::if_any(dir, name)? else { return Ok(false) };
+    Ok(match node {
+        Node::Dir(_) => facts.is_dir(),
+        Node::File(file) => {
             facts.is_file()
                 && facts.size == file.digest.size
                 && facts.mode == file.meta.mode
                 && facts.mtime == time(&file.meta)
                 && blobs.owners.matches(&facts, file.meta.owner())
-                && (!blobs.is_suspect(&facts) || content_is(blobs, folder, entry, &file.digest)?)
+                && (!blobs.is_suspect(&facts) || content_is(blobs, dir, name, &file.digest)?)
         }
-        Some(Node::Symlink(link)) => {
+        Node::Symlink(link) => {
             facts.kind == FileType::Symlink
                 && facts.size == link.target.len() as u64
                 && facts.mtime == time(&link.meta)
         }
-        Some(Node::Whiteout) => facts.kind == FileType::CharacterDevice && facts.rdev == 0,
+        Node::Whiteout => facts.kind == FileType::CharacterDevice && facts.rdev == 0,
     })
 }
 
@@ -273,12 +280,12 @@ fn entry_is_sound(
 /// is not read again.
 fn content_is(
     blobs: &Blobs,
-    folder: BorrowedFd<'_>,
-    entry: &Expected<'_>,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
     digest: &Digest,
 ) -> std::io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(folder, entry.path.as_slice(), flags, Mode::empty())?;
+    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     let good = hash(&fd, &mut vec![0; CHUNK]).is_ok_and(|found| found == *digest);
     if good && !blobs.read_only {
         rustix::fs::futimens(&fd, &times(Facts::of(&fd)?.mtime))?;
