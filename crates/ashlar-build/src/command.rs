@@ -16,17 +16,20 @@ const PHASES: &str = "while [ $# -gt 0 ]; do\n  printf '==> %s\\n' \"$1\"\n  \
 /// repository, and mmdebstrap finds nothing else.
 const BOOTSTRAP: &str = r#"
 mkdir /tmp/repository && cd /tmp/repository
+include=
 for deb in /build/debs/*.deb; do
   name=${deb##*/}
+  include=$include${include:+,}${name%%_*}
   ln -s "$deb" "$name"
   dpkg-deb -f "$deb"
   sum=$(sha256sum < "$deb")
   printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$name" "$(stat -Lc %s "$deb")" "${sum%% *}"
 done > Packages
+# All of them by name: a variant picks by priority, which packages and archives tell differently.
 sum=$(sha256sum < Packages)
 printf 'Suite: %s\nCodename: %s\nSHA256:\n %s %s Packages\n' \
   "$SUITE" "$SUITE" "${sum%% *}" "$(stat -c %s Packages)" > Release
-mmdebstrap --mode=root --variant="$VARIANT" --format=directory ${INCLUDE:+--include="$INCLUDE"} \
+mmdebstrap --mode=root --variant="$VARIANT" --format=directory --include="$include" \
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
   "$SUITE" "$DESTDIR" "deb [trusted=yes] copy:/tmp/repository ./"
 cd "$DESTDIR"
@@ -109,10 +112,9 @@ pub(crate) fn build(project: &Project, facts: &Facts, module: &Module) -> Comman
 }
 
 /// What makes a Debian base.
-pub(crate) fn base(facts: &Facts, suite: &str, variant: &str, packages: &[String]) -> Command {
+pub(crate) fn base(facts: &Facts, suite: &str, variant: &str) -> Command {
     let mut environment = environment(facts);
-    for (name, value) in [("SUITE", suite), ("VARIANT", variant), ("INCLUDE", &packages.join(","))]
-    {
+    for (name, value) in [("SUITE", suite), ("VARIANT", variant)] {
         environment.insert(name.to_owned(), value.to_owned());
     }
     Command {

@@ -268,12 +268,12 @@ impl Engine<'_> {
     }
 
     fn prepare_base(&self, step: &Step, name: &str) -> Result<Prepared, Failure> {
-        let Some(Base::Debian { suite, variant, packages }) = self.project.bases.get(name) else {
+        let Some(Base::Debian { suite, variant, .. }) = self.project.bases.get(name) else {
             return Err(Failure::project(format!("the base `{name}` is not Debian's")));
         };
         let ids = self.facts.lock.base.get(name).map(|b| b.packages.clone()).unwrap_or_default();
         let debs = self.debs(&ids)?;
-        let command = command::base(self.facts, suite, variant, packages);
+        let command = command::base(self.facts, suite, variant);
         let root = debs.tree.below(&"build/debs".parse().unwrap_or_default());
         let action = self.action("", &command, &root);
         let request = Request {

@@ -1,11 +1,12 @@
 //! From a folder on disk to a project and the facts that its keys depend on.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ashlar_object::{CanonicalHasher, Digest};
 use ashlar_plan::{BaseFact, Facts, SourceFact};
-use ashlar_recipe::{Base, Loader, Lock, Module, Origin, Problems, Project};
+use ashlar_recipe::{Base, Loader, Lock, Module, ModuleName, Origin, Problem, Problems, Project};
 use ashlar_source::{DigestFile, SourceError, files_matching, find_patches, path_tree};
 
 /// The name of the lock file.
@@ -17,28 +18,9 @@ pub enum FrontError {
     /// There is no project here or above.
     #[error("there is no `ashlar.toml` in {} or above", .0.display())]
     NoProject(PathBuf),
-    /// Its files are not right.
+    /// Its files are not right, or name what is not there.
     #[error(transparent)]
     Problems(#[from] Problems),
-    /// Files that it names cannot be used.
-    #[error("module `{module}`")]
-    Source {
-        /// Which module names them.
-        module: String,
-        /// What is wrong.
-        source: SourceError,
-    },
-    /// Common files cannot be used.
-    #[error("`common` of the project")]
-    Common(#[source] SourceError),
-    /// A base cannot be used.
-    #[error("base `{name}`")]
-    Base {
-        /// Which.
-        name: String,
-        /// What is wrong.
-        source: SourceError,
-    },
     /// A file cannot be read or written.
     #[error("cannot {doing} {}", path.display())]
     Io {
@@ -92,9 +74,12 @@ fn below(folder: &Path, name: &str, found: &mut Vec<String>) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let file = entry.file_name();
-        // A name that is not UTF-8 cannot be a module's; it reaches the recipe room, which says so.
         let path = format!("{name}/{}", file.to_string_lossy());
         let kind = entry.file_type()?;
+        if file.to_str().is_none() && (kind.is_dir() || path.ends_with(".toml")) {
+            let what = format!("the name of `{}` is not UTF-8: rename it", path.escape_debug());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         let hidden = file.as_encoded_bytes().starts_with(b".");
         if kind.is_dir() && !hidden {
             below(&entry.path(), &path, found)?;
@@ -118,7 +103,9 @@ pub fn read_lock(folder: &Path) -> Result<Option<Lock>, FrontError> {
     }
 }
 
-/// Digests everything of the project that keys depend on.
+/// Digests everything of the project that the keys of `targets`, or of its default where there
+/// are none, depend on. Modules beside them are not looked at, so what is wrong with their files
+/// does not matter; targets that do not exist are left for the plan to name.
 ///
 /// # Errors
 /// When a file that is named is not there or cannot be read.
@@ -126,32 +113,34 @@ pub fn facts(
     project: &Project,
     folder: &Path,
     lock: Lock,
+    targets: &[ModuleName],
     digest: DigestFile<'_>,
 ) -> Result<Facts, FrontError> {
+    let reached = reached(project, if targets.is_empty() { &project.default } else { targets });
     let mut facts =
         Facts { architecture: std::env::consts::ARCH.to_owned(), lock, ..Facts::default() };
     if !project.common.is_empty() {
-        for (name, path) in files_matching(folder, &project.common).map_err(FrontError::Common)? {
+        let project_file = Path::new(ashlar_recipe::PROJECT_FILE);
+        let failed = |error| at(folder, project_file, &project.common, &error);
+        for (name, path) in files_matching(folder, &project.common).map_err(failed)? {
             let read = |source| FrontError::Io { doing: "read", path: path.clone(), source };
             let meta = std::fs::metadata(&path).map_err(read)?;
             facts.common.push((name, digest(&path, &meta).map_err(read)?));
         }
     }
     for (name, base) in &project.bases {
-        let used = project.modules.values().any(|m| m.base.as_ref() == Some(name));
-        if used && let Some(fact) = base_fact(folder, name, base, digest)? {
+        let used = reached.iter().any(|m| m.base.as_ref() == Some(name));
+        if used && let Some(fact) = base_fact(folder, base, digest)? {
             facts.bases.insert(name.clone(), fact);
         }
     }
-    let modules: Vec<&Module> = project
-        .modules
-        .values()
+    let modules: Vec<&Module> = reached
+        .into_iter()
         .filter(|module| {
             module.sources.iter().any(|source| {
                 matches!(source.origin, Origin::Path { .. }) || !source.patches.is_empty()
             })
         })
-        .map(AsRef::as_ref)
         .collect();
     // Reading is mostly waiting for the kernel: two threads are twice as fast on two cores.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -185,13 +174,14 @@ fn source_facts(
     folder: &Path,
     digest: DigestFile<'_>,
 ) -> Result<Vec<SourceFact>, FrontError> {
-    let failed = |source| FrontError::Source { module: module.name.to_string(), source };
     let mut facts = Vec::with_capacity(module.sources.len());
     for source in &module.sources {
         let mut fact = SourceFact::default();
         if let Origin::Path { path } = &source.origin {
+            let failed = |error| at(folder, &module.file, &[path.display().to_string()], &error);
             fact.tree = Some(path_tree(folder, path, digest).map_err(failed)?.digest());
         }
+        let failed = |error| at(folder, &module.file, &source.patches, &error);
         for patch in find_patches(folder, &source.patches, source.strip).map_err(failed)? {
             fact.patches.push((patch.name, Digest::of(&patch.bytes), patch.strip));
         }
@@ -202,7 +192,6 @@ fn source_facts(
 
 fn base_fact(
     folder: &Path,
-    name: &str,
     base: &Base,
     digest: DigestFile<'_>,
 ) -> Result<Option<BaseFact>, FrontError> {
@@ -213,12 +202,18 @@ fn base_fact(
     Ok(match base {
         Base::Debian { .. } => None,
         Base::Path(path) => {
-            let failed = |source| FrontError::Base { name: name.to_owned(), source };
+            let project_file = Path::new(ashlar_recipe::PROJECT_FILE);
+            let failed = |error| at(folder, project_file, &[path.display().to_string()], &error);
             Some(BaseFact::Tree(path_tree(folder, path, digest).map_err(failed)?.digest()))
         }
         Base::Archive(path) => {
+            let project_file = Path::new(ashlar_recipe::PROJECT_FILE);
+            let asked = [path.display().to_string()];
             let path = folder.join(path);
-            let meta = std::fs::metadata(&path).map_err(read(&path))?;
+            let meta = std::fs::metadata(&path).map_err(|source| {
+                let error = SourceError::Io { doing: "read", path: path.clone(), source };
+                at(folder, project_file, &asked, &error)
+            })?;
             Some(BaseFact::Archive(digest(&path, &meta).map_err(read(&path))?))
         }
         Base::Host => {
@@ -241,4 +236,53 @@ fn base_fact(
             Some(BaseFact::Host(ashlar_object::StepKey(hasher.finish()).short()))
         }
     })
+}
+
+/// The modules that the targets depend on, and they themselves, in the order of their names.
+fn reached<'a>(project: &'a Project, targets: &[ModuleName]) -> Vec<&'a Module> {
+    let mut left: Vec<&ModuleName> = targets.iter().collect();
+    let mut names = HashSet::with_capacity(project.modules.len());
+    let mut modules = Vec::with_capacity(project.modules.len());
+    while let Some(name) = left.pop() {
+        if let Some((name, module)) = project.modules.get_key_value(name)
+            && names.insert(name)
+        {
+            modules.push(module.as_ref());
+            left.extend(&module.depends);
+        }
+    }
+    modules.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    modules
+}
+
+/// What is wrong with files that a project file names, at the place where it does. What was
+/// resolved no longer knows its places, so the text is searched for what was written.
+fn at(folder: &Path, file: &Path, written: &[String], error: &SourceError) -> FrontError {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    let message = message.replace(&format!("{}/", folder.display()), "");
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let named = written.iter().find(|w| message.contains(w.as_str())).or_else(|| written.first());
+    let place = named.and_then(|named| {
+        let find = |quote: char| {
+            let start = text.find(&format!("{quote}{named}"))?;
+            let inside = start + 1 + named.len();
+            Some(start..inside + text[inside..].find(quote)? + 1)
+        };
+        find('"').or_else(|| find('\''))
+    });
+    let problem = match place {
+        Some(span) => Problem::new(message).at(&name, span.into(), ""),
+        None => Problem::new(format!("{name}: {message}")),
+    };
+    let help = error.advice().unwrap_or_else(|| {
+        format!("names of files are relative to the folder of `{}`", ashlar_recipe::PROJECT_FILE)
+    });
+    let list = vec![problem.help(help)];
+    FrontError::Problems(Problems { list, more: 0, sources: [(name, text)].into() })
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use ashlar_build::{ErrorKind, Failure, FrontError, LockError, Summary};
 use ashlar_execute::ExecuteError;
 use ashlar_plan::{GraphError, PlanError};
-use ashlar_recipe::Problems;
+use ashlar_recipe::{Problem, Problems};
 use ashlar_source::SourceError;
 use ashlar_store::StoreError;
 
@@ -29,17 +29,24 @@ pub enum Exit {
     Shell(u8),
 }
 
+impl Exit {
+    /// The number of it.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::BuildFailed => 1,
+            Self::Usage => 2,
+            Self::Machine => 3,
+            Self::Store => 4,
+            Self::Stopped => 5,
+            Self::Shell(code) => code,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::BuildFailed => 1,
-            Exit::Usage => 2,
-            Exit::Machine => 3,
-            Exit::Store => 4,
-            Exit::Stopped => 5,
-            Exit::Shell(code) => code,
-        })
+        Self::from(exit.code())
     }
 }
 
@@ -52,12 +59,19 @@ pub struct Failed {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// The same one by one, with their places, where it is about the project's files.
+    pub problems: Option<Box<Problems>>,
 }
 
 impl Failed {
+    /// An error.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), help: None, problems: None }
+    }
+
     /// An error of the one who typed the command.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, message: message.into(), help: None }
+        Self::new(Exit::Usage, message)
     }
 
     /// The same with advice.
@@ -80,19 +94,28 @@ impl Failed {
         }
         eprintln!("{text}");
         if json {
-            let exit = match self.exit {
-                Exit::Done => 0,
-                Exit::BuildFailed => 1,
-                Exit::Usage => 2,
-                Exit::Machine => 3,
-                Exit::Store => 4,
-                Exit::Stopped => 5,
-                Exit::Shell(code) => code,
-            };
-            crate::show::line(&serde_json::json!({
-                "event": "error", "message": self.message, "help": self.help, "exit": exit,
-            }));
+            self.events().iter().for_each(crate::show::line);
         }
+    }
+
+    /// One event for each thing that is wrong.
+    fn events(&self) -> Vec<serde_json::Value> {
+        let exit = self.exit.code();
+        let Some(problems) = &self.problems else {
+            return vec![serde_json::json!({
+                "event": "error", "message": self.message, "help": self.help, "exit": exit,
+            })];
+        };
+        let event = |problem: &Problem| {
+            let position = problem.place.as_ref().and_then(|place| problems.position(place));
+            serde_json::json!({
+                "event": "error", "message": problem.message, "help": problem.help, "exit": exit,
+                "file": problem.place.as_ref().map(|place| &place.file),
+                "line": position.map(|(line, _)| line),
+                "column": position.map(|(_, column)| column),
+            })
+        };
+        problems.list.iter().map(event).collect()
     }
 }
 
@@ -128,13 +151,24 @@ impl From<StoreError> for Failed {
             | StoreError::Tree(..)
             | StoreError::Unkeepable { .. } => None,
         };
-        Self { exit: Exit::Store, message: chain(&error), help: help.map(ToOwned::to_owned) }
+        Self { help: help.map(ToOwned::to_owned), ..Self::new(Exit::Store, chain(&error)) }
     }
 }
 
 impl From<Problems> for Failed {
     fn from(problems: Problems) -> Self {
-        Self { exit: Exit::Usage, message: problems.render_plain(), help: None }
+        // Each is an error of its own; only the first would look like one otherwise.
+        let mut each = Problems { list: Vec::new(), more: 0, sources: problems.sources.clone() };
+        let mut message = String::new();
+        for problem in &problems.list {
+            each.list = vec![problem.clone()];
+            let gap = if message.is_empty() { "" } else { "\n" };
+            let _infallible = write!(message, "{gap}error: {}", each.render_plain());
+        }
+        if problems.more > 0 {
+            let _infallible = write!(message, "\nand {} more", problems.more);
+        }
+        Self { problems: Some(Box::new(problems)), ..Self::usage(message) }
     }
 }
 
@@ -146,7 +180,7 @@ impl From<SourceError> for Failed {
             SourceError::Project(_) => Exit::Usage,
             _ => Exit::BuildFailed,
         };
-        Self { exit, message: chain(&error), help: error.advice() }
+        Self { help: error.advice(), ..Self::new(exit, chain(&error)) }
     }
 }
 
@@ -157,11 +191,6 @@ impl From<FrontError> for Failed {
             FrontError::Problems(problems) => problems.into(),
             FrontError::NoProject(_) => Self::usage(message)
                 .help("`ashlar init` makes one here; `-C DIR` names another folder"),
-            FrontError::Source { source, .. }
-            | FrontError::Common(source)
-            | FrontError::Base { source, .. } => {
-                Self { exit: Exit::Usage, message, help: source.advice() }
-            }
             FrontError::Io { .. } => Self::usage(message),
         }
     }
@@ -172,14 +201,11 @@ impl From<LockError> for Failed {
         let message = chain(&error);
         match error {
             LockError::Offline(_) => Self::usage(message).help("run `ashlar lock` with network"),
-            LockError::Resolve { source, .. } => Self {
-                exit: match Failed::from(source) {
-                    Failed { exit: Exit::Machine, .. } => Exit::Machine,
-                    _ => Exit::Usage,
-                },
-                message,
-                help: None,
-            },
+            LockError::Resolve { source, .. } => {
+                let cause = Failed::from(source);
+                let exit = if cause.exit == Exit::Machine { Exit::Machine } else { Exit::Usage };
+                Self { help: cause.help, ..Self::new(exit, message) }
+            }
             LockError::Plan(error) => error.into(),
             LockError::Front(error) => error.into(),
         }
@@ -214,11 +240,9 @@ impl From<ExecuteError> for Failed {
     fn from(error: ExecuteError) -> Self {
         let message = chain(&error);
         match error {
-            ExecuteError::Lacks { advice, .. } => {
-                Self { exit: Exit::Machine, message, help: Some(advice) }
-            }
-            ExecuteError::Sandbox(_) => Self { exit: Exit::Machine, message, help: None },
-            ExecuteError::Workspace { .. } => Self { exit: Exit::Store, message, help: None },
+            ExecuteError::Lacks { advice, .. } => Self::new(Exit::Machine, message).help(advice),
+            ExecuteError::Sandbox(_) => Self::new(Exit::Machine, message),
+            ExecuteError::Workspace { .. } => Self::new(Exit::Store, message),
             ExecuteError::Store(error) => error.into(),
         }
     }
@@ -232,7 +256,7 @@ impl From<Failure> for Failed {
             Failure::Error { advice, .. } => advice,
             _ => None,
         };
-        Self { exit, message, help }
+        Self { help, ..Self::new(exit, message) }
     }
 }
 

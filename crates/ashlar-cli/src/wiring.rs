@@ -151,10 +151,10 @@ impl Session {
         Ok(new)
     }
 
-    /// Everything that keys depend on.
-    pub fn facts(&self, lock: Lock) -> Result<Facts, Failed> {
+    /// Everything that the keys of targets depend on.
+    pub fn facts(&self, lock: Lock, targets: &[ModuleName]) -> Result<Facts, Failed> {
         let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
-        let facts = facts(&self.project, &self.folder, lock, &digest)?;
+        let facts = facts(&self.project, &self.folder, lock, targets, &digest)?;
         // A cache that cannot be written only costs time.
         if let Err(error) = self.stat.save()
             && self.globals.verbose > 0
@@ -168,8 +168,9 @@ impl Session {
     pub fn plan(&self, targets: &[String]) -> Result<(Facts, Plan), Failed> {
         let lock = self.lock()?;
         let missing = missing_in_lock(&self.project, &lock);
-        let facts = self.facts(lock)?;
-        let plan = plan(&self.project, &facts, &self.targets(targets)?).map_err(|error| {
+        let targets = self.targets(targets)?;
+        let facts = self.facts(lock, &targets)?;
+        let plan = plan(&self.project, &facts, &targets).map_err(|error| {
             let failed = Failed::from(error);
             if missing.is_empty() { failed } else { failed.help("run `ashlar lock`") }
         })?;
@@ -298,9 +299,6 @@ pub fn enter_namespace() -> Result<(), Failed> {
     }
     let mut command = ashlar_execute::reexec_command()?;
     let error = std::os::unix::process::CommandExt::exec(&mut command);
-    Err(Failed {
-        exit: Exit::Machine,
-        message: format!("cannot start {}: {error}", command.get_program().display()),
-        help: Some("install the package util-linux".to_owned()),
-    })
+    let message = format!("cannot start {}: {error}", command.get_program().display());
+    Err(Failed::new(Exit::Machine, message).help("install the package util-linux"))
 }

@@ -375,10 +375,7 @@ impl Planner<'_> {
         let (inputs, key) = inputs.seal("ashlar tools");
         let work = Work::Tools { base: base.to_owned(), packages: locked.packages.clone() };
         let step = self.add(Step {
-            id: StepId {
-                module: format!("base:{base}"),
-                step: format!("tools {}", asked.join(" ")),
-            },
+            id: StepId { module: format!("base:{base}"), step: tools_name(asked, module) },
             work,
             key,
             inputs,
@@ -468,6 +465,16 @@ pub fn deb_dependencies<'p>(project: &'p Project, module: &'p Module) -> Vec<&'p
     }
     seen.retain(|name| project.modules[*name].build.kind == Kind::Deb);
     seen.into_iter().map(ModuleName::as_str).collect()
+}
+
+/// What the step of some tools is called: by the tools where they are plain names, otherwise by
+/// the first module that asks for them.
+fn tools_name(asked: &[String], module: &ModuleName) -> String {
+    if asked.iter().all(|tool| !tool.contains(' ')) {
+        format!("tools {}", asked.join(" "))
+    } else {
+        format!("tools of {module}")
+    }
 }
 
 fn label(origin: &Origin, into: &str) -> String {

@@ -223,7 +223,8 @@ impl Repository {
         let allowed = if self.local { "file:http:https:git:ssh" } else { "http:https:git:ssh" };
         command
             .env("GIT_ALLOW_PROTOCOL", allowed)
-            .args(["-c", "fetch.fsckObjects=false", "-c", "gc.auto=0"])
+            .args(["-c", "fetch.fsckObjects=false"])
+            .args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"])
             .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"])
             .args(["--no-recurse-submodules", "--force"])
             .args(arguments);

@@ -42,22 +42,22 @@ pub enum UrlError {
         status: u16,
     },
     /// No whole answer.
-    #[error("{url}: {}", source)]
+    #[error("{url}: {why}")]
     Transport {
         /// The address.
         url: String,
         /// Why not.
-        source: Box<ureq::Error>,
+        why: Box<ureq::Error>,
     },
     /// The connection broke off or stalled, again and again.
-    #[error("{url}: the transfer broke off after {got} bytes")]
+    #[error("{url}: the transfer broke off after {got} bytes: {why}")]
     Broken {
         /// The address.
         url: String,
         /// How many bytes had come.
         got: u64,
         /// What the connection said last.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The file is not the one that was meant.
     #[error("{url} has the wrong content: expected SHA-256 {expected}, got {got}")]
@@ -70,12 +70,12 @@ pub enum UrlError {
         got: String,
     },
     /// A local file cannot be read.
-    #[error("cannot read {url}")]
+    #[error("cannot read {url}: {why}")]
     File {
         /// The address.
         url: String,
         /// Why not.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// None of several addresses gives the file.
     #[error("no address has the file:{}", .0.iter().map(|e| format!("\n  {e}")).collect::<String>())]
@@ -151,7 +151,9 @@ fn download_with(
         }
     }
     if local_only && errors.len() < urls.len() {
-        return Err(SourceError::Offline { what: vec![urls.concat()] });
+        return Err(SourceError::Offline {
+            what: urls.first().map(|url| (*url).to_owned()).into_iter().collect(),
+        });
     }
     match errors.len() {
         1 => Err(errors.remove(0).into()),
@@ -256,9 +258,9 @@ fn attempt(
     }
     let response = match request.call() {
         Ok(response) => response,
-        Err(source) => {
-            let again = may_pass(&source);
-            let error = UrlError::Transport { url: url.to_owned(), source: Box::new(source) };
+        Err(why) => {
+            let again = may_pass(&why);
+            let error = UrlError::Transport { url: url.to_owned(), why: Box::new(why) };
             return Ok(if again { Attempt::Again(error) } else { Attempt::Final(error) });
         }
     };
@@ -288,9 +290,9 @@ fn attempt(
             Ok(0) => return Ok(Attempt::Done),
             Ok(count) => count,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(source) => {
+            Err(why) => {
                 let got = partial.got;
-                return Ok(Attempt::Again(UrlError::Broken { url: url.to_owned(), got, source }));
+                return Ok(Attempt::Again(UrlError::Broken { url: url.to_owned(), got, why }));
             }
         };
         partial.file.write_all(&buffer[..count]).map_err(SourceError::io("write", to))?;
@@ -320,7 +322,7 @@ fn may_pass(error: &ureq::Error) -> bool {
 
 fn copy_file(url: &str, sha256: &[u8; 32], to: &Path) -> Result<(), SourceError> {
     let path = file_path(url)?;
-    let failed = |source| UrlError::File { url: url.to_owned(), source };
+    let failed = |why| UrlError::File { url: url.to_owned(), why };
     let mut from = File::open(path).map_err(failed)?;
     let mut out = File::create(to).map_err(SourceError::io("create", to))?;
     let mut hasher = Hasher::new();

@@ -18,8 +18,9 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     } else {
         session.complete_lock(&Update::Missing, &|text| show.remark(&text))?
     };
-    let facts = session.facts(lock)?;
-    let plan = plan(&session.project, &facts, &session.targets(&args.targets)?)?;
+    let targets = session.targets(&args.targets)?;
+    let facts = session.facts(lock, &targets)?;
+    let plan = plan(&session.project, &facts, &targets)?;
     for warning in session.warnings(&plan) {
         show.event(Event::Warning(warning));
     }

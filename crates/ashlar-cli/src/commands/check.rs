@@ -20,10 +20,8 @@ pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
     let Some(index) = plan.modules.get(&name).copied() else {
         return Err(Failed::usage(format!("{name} is a group: it has no outputs")));
     };
-    let not_built = |what: &str| Failed {
-        exit: Exit::BuildFailed,
-        message: what.to_owned(),
-        help: Some(format!("`ashlar build {name}` first")),
+    let not_built = |what: &str| {
+        Failed::new(Exit::BuildFailed, what).help(format!("`ashlar build {name}` first"))
     };
     let Some(kept) = session.store.steps(&[plan.steps[index].key])?.pop().flatten() else {
         return Err(not_built(&format!(

@@ -17,10 +17,9 @@ pub fn run(globals: &Globals, args: &Checkout) -> Result<Exit, Failed> {
             .help("check out its members one by one"));
     };
     let key = plan.steps[*index].key;
-    let lacks = |what: &str| Failed {
-        exit: Exit::BuildFailed,
-        message: format!("{name} {what}"),
-        help: Some(format!("`ashlar build {name}` makes it")),
+    let lacks = |what: &str| {
+        Failed::new(Exit::BuildFailed, format!("{name} {what}"))
+            .help(format!("`ashlar build {name}` makes it"))
     };
     let Some(found) = session.store.steps(&[key])?.pop().flatten() else {
         return Err(lacks("is not built as it is now"));

@@ -39,16 +39,23 @@ pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
         Some(found.result.log)
     };
     let recorded = history.iter().find_map(|record| record.log);
+    // What failed before anything ran has no log; why it failed is all there is to say.
+    if let Some(StepRecord { log: None, message: Some(message), .. }) = history.first() {
+        if globals.json {
+            show::line(&json!({
+                "event": "log", "module": args.module, "step": step, "log": null, "text": message,
+            }));
+        } else {
+            show::print(&format!("{message}\n"));
+        }
+        return Ok(Exit::Done);
+    }
     let Some(log) = recorded.or_else(by_key) else {
         return Err(Failed::usage(format!("no log of {} ({step}) is known", args.module))
             .help(format!("`ashlar build {}` makes one", args.module)));
     };
     let Some(bytes) = read(&*session.store, &log)? else {
-        return Err(Failed {
-            exit: Exit::Store,
-            message: "the log is no longer in the store".into(),
-            help: None,
-        });
+        return Err(Failed::new(Exit::Store, "the log is no longer in the store"));
     };
     let text = String::from_utf8_lossy(&bytes);
     if globals.json {

@@ -225,7 +225,7 @@ impl Text {
             // What went on after a failure may have scrolled it away.
             for report in &summary.failures {
                 let reason = report.failure.as_ref().map(ToString::to_string).unwrap_or_default();
-                let reason = reason.lines().next().unwrap_or_default();
+                let reason = reason.lines().take(2).collect::<Vec<_>>().join(" ");
                 eprintln!("{} {}: {reason}", self.paint.red("failed"), report.id);
             }
         }

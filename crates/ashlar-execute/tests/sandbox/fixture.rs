@@ -120,12 +120,14 @@ impl Fixture {
         String::from_utf8(read(&*self.store, digest).unwrap().unwrap()).unwrap()
     }
 
-    /// What a store has nothing to do with once everything has ended.
+    /// No process on the machine has a mount of this store.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let here = self.folder.path().to_str().unwrap();
-        assert!(!mounts.contains(here), "{mounts}");
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let mounts = fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
+            assert!(!mounts.contains(here), "{}: {mounts}", entry.path().display());
+        }
     }
 }
 

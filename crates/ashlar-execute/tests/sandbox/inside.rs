@@ -201,15 +201,9 @@ fn the_machine_is_seen_without_the_store() {
     assert_eq!(fixture.output(&request(Root::Host(Vec::new()), &script)), "/var/lib\nstore\n");
 }
 
-#[test]
-fn a_shell_has_the_terminal() {
-    let fixture = Fixture::new();
-    let run = format!(
-        "{} shell {} 'test -t 0 && test -t 1 && read line && echo \"got $line\" && exit 7'",
-        crate::fixture::helper().display(),
-        fixture.folder.path().join("other").display(),
-    );
-    // `script` gives it a terminal, and types what comes on standard input.
+/// Runs the helper program on a terminal of its own and types a line.
+fn on_terminal(arguments: &str) -> (Option<i32>, String) {
+    let run = format!("{} {arguments}", crate::fixture::helper().display());
     let mut process = std::process::Command::new("script")
         .args(["-qec", &run, "/dev/null"])
         .stdin(std::process::Stdio::piped())
@@ -220,7 +214,25 @@ fn a_shell_has_the_terminal() {
     std::io::Write::write_all(&mut input, b"typed\n").unwrap();
     let output = process.wait_with_output().unwrap();
     drop(input);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_shell_has_the_terminal() {
+    let fixture = Fixture::new();
+    let store = fixture.folder.path().join("other");
+    let script = "test -t 0 && test -t 1 && read line && echo \"got $line\" && exit 7";
+    let (code, text) = on_terminal(&format!("shell {} '{script}'", store.display()));
     assert!(text.contains("got typed"), "{text}");
-    assert_eq!(output.status.code(), Some(7), "{text}");
+    assert_eq!(code, Some(7), "{text}");
+}
+
+#[test]
+fn a_step_has_none_even_where_there_is_one() {
+    let fixture = Fixture::new();
+    let store = fixture.folder.path().join("other");
+    let script = "read line </dev/tty && echo \"got $line\"; test -t 1 || echo no terminal";
+    let (code, text) = on_terminal(&format!("run {} '{script}'", store.display()));
+    assert!(text.contains("no terminal") && !text.contains("got"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
 }

@@ -37,7 +37,7 @@ fn whiteouts_and_opaque_folders_hide_what_is_below() {
 fn hundreds_of_layers_and_one_of_them_twice() {
     let fixture = Fixture::new();
     let mut layers = vec![fixture.busybox()];
-    for number in 0..600 {
+    for number in 0..500 {
         let file = |content: &str| {
             let digest = fixture.store.put(&mut content.as_bytes()).unwrap();
             Node::File(File { digest, meta: Meta::FILE })
@@ -48,7 +48,7 @@ fn hundreds_of_layers_and_one_of_them_twice() {
         layers.push(Kept { digest: tree.digest(), tree });
     }
     // Fewer than the kernel takes at once, and more.
-    for count in [220, 600] {
+    for count in [220, 500] {
         let mut layers = layers[..=count].to_vec();
         layers.push(layers[5].clone());
         let asked = request(Root::Layers(layers), "ls /many | wc -l; cat /many/last");

@@ -254,7 +254,7 @@ impl Apt {
         folder: &Path,
         got: &mut dyn FnMut(&Path, Digest) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
-        let setup = Setup::new(self, None)?;
+        let setup = Setup::new(self, None)?.without_state();
         download::all(&setup, files, folder, got)
     }
 }

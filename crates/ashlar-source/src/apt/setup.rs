@@ -23,7 +23,8 @@ pub(super) struct Setup {
     pub entries: Vec<Entry>,
     /// What names the package sources: their digest.
     name: String,
-    _lock: File,
+    /// Held as long as state is read or written.
+    lock: Option<File>,
 }
 
 impl Setup {
@@ -44,10 +45,12 @@ impl Setup {
             None => entries::of_machine(Path::new("/etc/apt"))?,
         };
         if entries.is_empty() {
+            // A machine that is no Debian lacks more than package sources.
+            APT_GET.run(APT_GET.command().arg("--version"), None)?;
             return Err(AptError::NoSources.into());
         }
         let (config, name) = write(&state, &entries)?;
-        let all = Self { state, config, entries, name, _lock: lock };
+        let all = Self { state, config, entries, name, lock: Some(lock) };
         match suite {
             None => Ok(all),
             Some(suite) => all.only(suite),
@@ -65,6 +68,12 @@ impl Setup {
             None => Ok(setup),
             Some(suite) => setup.only(suite),
         }
+    }
+
+    /// Lets others at the state; from now on only what needs none may run: downloads.
+    pub fn without_state(mut self) -> Self {
+        self.lock = None;
+        self
     }
 
     /// Remembers that the index of these package sources is there.
