@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ashlar_execute::{DESTINATION, SOURCE};
 use ashlar_object::{Action, CanonicalHasher, Command, Digest, MOMENT, Platform};
-use ashlar_plan::{FORMAT, Facts};
+use ashlar_plan::{Commands, FORMAT, Facts};
 use ashlar_recipe::{Module, Project, option_variable};
 
 /// Runs the phases one after another, each in a shell of its own, so that what one sets or where
@@ -67,7 +67,7 @@ rm -f /var/lib/dpkg/*-old /var/cache/debconf/*-old
 "#;
 
 /// The environment that every step has.
-fn environment(facts: &Facts) -> BTreeMap<String, String> {
+fn environment(architecture: &str) -> BTreeMap<String, String> {
     [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/build/home"),
@@ -76,11 +76,24 @@ fn environment(facts: &Facts) -> BTreeMap<String, String> {
         ("LANG", "C"),
         ("SRCDIR", SOURCE),
         ("DESTDIR", DESTINATION),
-        ("ARCH", &facts.architecture),
+        ("ARCH", architecture),
         ("SOURCE_DATE_EPOCH", &MOMENT.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
+}
+
+/// What this version of the program itself puts into the commands of each kind of step.
+pub(crate) fn digests(architecture: &str) -> Commands {
+    let of = |script: &str| {
+        let mut hasher = CanonicalHasher::new("ashlar command");
+        hasher.text(script);
+        for (name, value) in environment(architecture) {
+            hasher.text(&name).text(&value);
+        }
+        Digest { hash: hasher.finish(), size: script.len() as u64 }
+    };
+    Commands { base: of(BOOTSTRAP), install: of(INSTALL), build: of(PHASES) }
 }
 
 fn shell(script: &str) -> Vec<String> {
@@ -95,7 +108,7 @@ pub(crate) fn build(project: &Project, facts: &Facts, module: &Module) -> Comman
         arguments.push(phase.name.clone());
         arguments.push(phase.script.clone());
     }
-    let mut environment = environment(facts);
+    let mut environment = environment(&facts.architecture);
     for name in &module.uses {
         let value = project.options.get(name).map(|o| o.value.clone()).unwrap_or_default();
         environment.insert(option_variable(name), value);
@@ -113,7 +126,7 @@ pub(crate) fn build(project: &Project, facts: &Facts, module: &Module) -> Comman
 
 /// What makes a Debian base.
 pub(crate) fn base(facts: &Facts, suite: &str, variant: &str) -> Command {
-    let mut environment = environment(facts);
+    let mut environment = environment(&facts.architecture);
     for (name, value) in [("SUITE", suite), ("VARIANT", variant)] {
         environment.insert(name.to_owned(), value.to_owned());
     }
@@ -129,7 +142,7 @@ pub(crate) fn base(facts: &Facts, suite: &str, variant: &str) -> Command {
 pub(crate) fn install(facts: &Facts) -> Command {
     Command {
         arguments: shell(INSTALL),
-        environment: environment(facts),
+        environment: environment(&facts.architecture),
         working_directory: "build".to_owned(),
         output_paths: vec!["/".to_owned()],
     }

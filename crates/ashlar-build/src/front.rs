@@ -117,8 +117,13 @@ pub fn facts(
     digest: DigestFile<'_>,
 ) -> Result<Facts, FrontError> {
     let reached = reached(project, if targets.is_empty() { &project.default } else { targets });
-    let mut facts =
-        Facts { architecture: std::env::consts::ARCH.to_owned(), lock, ..Facts::default() };
+    let architecture = std::env::consts::ARCH;
+    let mut facts = Facts {
+        architecture: architecture.to_owned(),
+        lock,
+        commands: Some(crate::command::digests(architecture)),
+        ..Facts::default()
+    };
     if !project.common.is_empty() {
         let project_file = Path::new(ashlar_recipe::PROJECT_FILE);
         let failed = |error| at(folder, project_file, &project.common, &error);

@@ -84,7 +84,7 @@ impl Failed {
     pub fn show(&self, json: bool) {
         let mut text = String::new();
         // Problems of project files say `error:` themselves, one by one.
-        if self.message.starts_with("error") || self.message.contains("\n  |") {
+        if self.problems.is_some() {
             text.push_str(self.message.trim_end());
         } else {
             let _infallible = write!(text, "error: {}", self.message.trim_end());

@@ -18,6 +18,20 @@ pub struct Facts {
     pub sources: BTreeMap<ModuleName, Vec<SourceFact>>,
     /// What names were resolved to.
     pub lock: Lock,
+    /// What this version of the program itself does in steps: the digest of its own scripts and
+    /// of the environment it sets. A newer version with another script has other keys.
+    pub commands: Option<Commands>,
+}
+
+/// Digests of what the program itself does in each kind of step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commands {
+    /// Making a Debian base.
+    pub base: Digest,
+    /// Installing packages over a base.
+    pub install: Digest,
+    /// Running the scripts of a module.
+    pub build: Digest,
 }
 
 /// What a base that is no Debian consists of.

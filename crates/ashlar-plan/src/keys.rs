@@ -8,7 +8,8 @@ use ashlar_recipe::{Base, Kind, Lock, Module, ModuleName, Origin, Project};
 
 use crate::graph::{Order, order};
 use crate::{
-    BaseFact, Facts, GraphError, InputName, KeyInputs, Plan, Step, StepId, StepIndex, Value, Work,
+    BaseFact, Commands, Facts, GraphError, InputName, KeyInputs, Plan, Step, StepId, StepIndex,
+    Value, Work,
 };
 
 /// The version of the key format: everything that decides what a key means, above all the
@@ -56,6 +57,9 @@ pub fn plan(project: &Project, facts: &Facts, targets: &[ModuleName]) -> Result<
         bases: HashMap::new(),
         tools: HashMap::new(),
         common: common(project, facts),
+        commands: facts
+            .commands
+            .ok_or_else(|| PlanError::Unknown { what: "commands of this program".to_owned() })?,
     };
     for place in 0..order.modules.len() {
         if order.modules[place].build.kind != Kind::Group {
@@ -100,6 +104,7 @@ struct Planner<'a> {
     bases: HashMap<String, (StepKey, Option<StepIndex>)>,
     tools: HashMap<(String, Vec<String>), (StepKey, StepIndex)>,
     common: KeyInputs,
+    commands: Commands,
 }
 
 impl Planner<'_> {
@@ -203,6 +208,7 @@ impl Planner<'_> {
             inputs.text(InputName::Script("options".into()), module.build.options.join(" "));
         }
         if !module.build.phases.is_empty() {
+            inputs.add(InputName::Script("ashlar".into()), Value::File(self.commands.build));
             for (name, value) in
                 self.project.env.iter().filter(|(n, _)| !module.env.contains_key(*n))
             {
@@ -313,6 +319,7 @@ impl Planner<'_> {
                 inputs.text(InputName::Layout("suite".into()), suite.clone());
                 inputs.text(InputName::Layout("variant".into()), variant.clone());
                 package_inputs(&self.facts.lock, &locked.packages, &mut inputs)?;
+                inputs.add(InputName::Script("ashlar".into()), Value::File(self.commands.base));
                 Some(Work::Base(name.to_owned()))
             }
             Base::Path(_) | Base::Archive(_) | Base::Host => {
@@ -372,6 +379,7 @@ impl Planner<'_> {
         inputs.text(InputName::Format, FORMAT);
         inputs.add(InputName::Base(base.to_owned()), Value::Step(below));
         package_inputs(lock, &locked.packages, &mut inputs)?;
+        inputs.add(InputName::Script("ashlar".into()), Value::File(self.commands.install));
         let (inputs, key) = inputs.seal("ashlar tools");
         let work = Work::Tools { base: base.to_owned(), packages: locked.packages.clone() };
         let step = self.add(Step {
@@ -405,6 +413,7 @@ impl Planner<'_> {
             inputs.add(InputName::Dependency(name), Value::Step(self.plan.steps[step].key));
             of.push(step);
         }
+        inputs.add(InputName::Script("ashlar".into()), Value::File(self.commands.install));
         let (inputs, key) = inputs.seal("ashlar packages");
         self.add(Step {
             id: StepId { module: module.name.to_string(), step: "packages".to_owned() },

@@ -25,7 +25,7 @@ mod keys;
 mod step;
 mod why;
 
-pub use facts::{BaseFact, Facts, SourceFact};
+pub use facts::{BaseFact, Commands, Facts, SourceFact};
 pub use forecast::{Forecast, forecast, priorities};
 pub use graph::{GraphError, dot};
 pub use inputs::{Input, InputName, KeyInputs, Value};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use ashlar_object::{Digest, StepKey};
-use ashlar_plan::{Facts, InputName, Plan, SourceFact, Value, compare, plan};
+use ashlar_plan::{Commands, Facts, InputName, Plan, SourceFact, Value, compare, plan};
 use ashlar_recipe::lock::{LockedBase, LockedDeb, LockedFile, LockedTools};
 use ashlar_recipe::{Loader, Lock, ModuleName, Project, load};
 
@@ -119,7 +119,11 @@ expect = ["usr/bin/app"]
         };
         lock.source.insert(name.into(), deb);
     }
-    let mut facts = Facts { architecture: "x86_64".into(), lock, ..Facts::default() };
+    let command = |text: &str| Digest::of(text.as_bytes());
+    let commands =
+        Commands { base: command("base"), install: command("install"), build: command("build") };
+    let mut facts =
+        Facts { architecture: "x86_64".into(), lock, commands: Some(commands), ..Facts::default() };
     facts.common.push(("common/functions.sh".into(), Digest::of(b"functions")));
     let tree = |text: &str| SourceFact { tree: Some(Digest::of(text.as_bytes())), patches: vec![] };
     let patch = |name: &str| (format!("patches/{name}.patch"), Digest::of(name.as_bytes()), 1);
@@ -233,6 +237,10 @@ fn every_input_changes_the_key_and_is_named() {
             "source src/lib",
         ),
         (was.clone().with(|f| f.architecture = "aarch64".into()), "architecture"),
+        (
+            was.clone().with(|f| f.commands.as_mut().unwrap().build = Digest::of(b"other")),
+            "script ashlar",
+        ),
     ];
     let mut keys = vec![was.key("app")];
     for (now, input) in cases {

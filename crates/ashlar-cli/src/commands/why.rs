@@ -59,10 +59,8 @@ fn head(module: &str, why: &Why, paint: Paint) -> String {
         }
         (State::Build, None) => format!("{module} would be built\n"),
     };
-    match why.failures {
-        0 => {}
-        1 => text.push_str("it failed once with these very inputs\n"),
-        n => text.push_str(&format!("it failed {n} times with these very inputs\n")),
+    if let Some(failures) = failures(why) {
+        text.push_str(&format!("it {failures}\n"));
     }
     match &why.earlier {
         Some(earlier) => {
@@ -156,13 +154,25 @@ fn file(change: &ashlar_object::Change) -> String {
 
 /// The first reason in a few words, with its root cause.
 pub fn reason(why: &Why) -> String {
-    let Some(first) = why.causes.first() else {
-        return match (&why.present, why.failures) {
-            (Some(_), _) => "its result is gone".to_owned(),
-            (None, 0) => "never built".to_owned(),
-            (None, n) => format!("never built, failed {n} times with these inputs"),
-        };
+    let reason = match (why.causes.first(), &why.present) {
+        (Some(first), _) => chain(first),
+        (None, Some(_)) => "its result is gone".to_owned(),
+        (None, None) => "never built".to_owned(),
     };
+    failures(why).map_or_else(|| reason.clone(), |failures| format!("{reason}; {failures}"))
+}
+
+/// That it has been tried in vain, if it has.
+fn failures(why: &Why) -> Option<String> {
+    match why.failures {
+        0 => None,
+        1 => Some("failed once with these very inputs".to_owned()),
+        n => Some(format!("failed {n} times with these very inputs")),
+    }
+}
+
+/// A cause and what is behind it.
+fn chain(first: &Cause) -> String {
     let mut text = short(&first.changed);
     let mut cause = first;
     while let Some(behind) = cause.causes.first() {
