@@ -154,12 +154,16 @@ fn file(change: &ashlar_object::Change) -> String {
 
 /// The first reason in a few words, with its root cause.
 pub fn reason(why: &Why) -> String {
-    let reason = match (why.causes.first(), &why.present) {
-        (Some(first), _) => chain(first),
-        (None, Some(_)) => "its result is gone".to_owned(),
-        (None, None) => "never built".to_owned(),
+    let mut text = match (&*why.causes, &why.present) {
+        ([first], _) => chain(first),
+        ([first, more @ ..], _) => format!("{} and {} more", chain(first), more.len()),
+        ([], Some(_)) => "its result is gone".to_owned(),
+        ([], None) => "never built".to_owned(),
     };
-    failures(why).map_or_else(|| reason.clone(), |failures| format!("{reason}; {failures}"))
+    if let Some(failures) = failures(why) {
+        text.push_str(&format!("; {failures}"));
+    }
+    text
 }
 
 /// That it has been tried in vain, if it has.
@@ -185,9 +189,6 @@ fn chain(first: &Cause) -> String {
             file(change),
             if cause.files.len() > 1 { ", …" } else { "" }
         ));
-    }
-    if why.causes.len() > 1 {
-        text.push_str(&format!(" and {} more", why.causes.len() - 1));
     }
     text
 }
