@@ -31,7 +31,7 @@ pub enum LockError {
         /// Which name.
         what: String,
         /// Why not.
-        source: SourceError,
+        source: Box<SourceError>,
     },
     /// Names would have to be resolved, and this run is offline.
     #[error("this run is offline, and the lock file lacks {}", .0.join(", "))]
@@ -185,7 +185,7 @@ impl<'a> Index<'a> {
 }
 
 fn in_(what: impl Fn() -> String) -> impl Fn(SourceError) -> LockError {
-    move |source| LockError::Resolve { what: what(), source }
+    move |source| LockError::Resolve { what: what(), source: Box::new(source) }
 }
 
 fn add(all: &mut BTreeMap<String, LockedFile>, found: Vec<(String, LockedFile)>) -> Vec<String> {

@@ -202,7 +202,7 @@ impl From<LockError> for Failed {
         match error {
             LockError::Offline(_) => Self::usage(message).help("run `ashlar lock` with network"),
             LockError::Resolve { source, .. } => {
-                let cause = Failed::from(source);
+                let cause = Failed::from(*source);
                 let exit = if cause.exit == Exit::Machine { Exit::Machine } else { Exit::Usage };
                 Self { help: cause.help, ..Self::new(exit, message) }
             }
