@@ -115,11 +115,13 @@ fn what_a_live_process_found_or_put_stays() {
 fn a_process_that_died_protects_nothing() {
     let fixture = Fixture::new();
     put(&fixture.store, b"put").unwrap();
-    let locks = fixture.store.path().join("locks");
+    let dead = fixture.store.path().join("locks/lease-1.dead");
+    fs::write(&dead, "").unwrap();
     let fixture = fixture.reopen();
-    fs::write(locks.join("lease-1.dead"), "").unwrap();
+    assert!(!dead.exists());
+    fs::write(&dead, "").unwrap();
     assert_eq!(fixture.store.collect(NOTHING).unwrap().blobs, 1);
-    assert!(!locks.join("lease-1.dead").exists());
+    assert!(!dead.exists());
 }
 
 #[test]

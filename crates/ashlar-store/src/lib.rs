@@ -11,10 +11,11 @@
 //! | `trees/<64 hex>/` | a tree laid out: hard links to blobs, copies for odd modes and owners | collection |
 //! | `work/<label>.<serial>/` | private folders, locked while in use | their owner, else the next to open the store |
 //! | `locks/step-<key>` | one for each step being built | its holder |
-//! | `locks/lease-<serial>` | one for each process that has the store open | its holder, else collection |
+//! | `locks/lease-<serial>` | one for each process that has the store open | its holder, else the next to open the store |
 //! | `locks/gate` | keeps collection and putting apart for moments | nobody |
 //! | `quarantine/` | what was damaged, each with a note of why | people |
 //! | `stat/<hash of a path>` | digests of files outside, by their stat data | people |
+//! | `index.lock` | held while a damaged index is begun anew | nobody |
 //! | `index.sqlite` | results, step keys, pins, the journal, small things remembered | nobody |
 //!
 //! # What holds

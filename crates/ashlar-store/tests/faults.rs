@@ -173,6 +173,18 @@ fn a_store_that_turns_read_only_still_gives() {
     assert!(store.verify(true, &|_, _| {}).unwrap().is_clean());
     drop(store);
     remount("remount,rw");
+    // Also where a killed process has left the log of the index behind.
+    let mut child = process("keep", &path, 0).spawn().unwrap();
+    let keys: Vec<_> = (0..3).map(self::key).collect();
+    while open(&path).steps(&keys).unwrap().contains(&None) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(path.join("index.sqlite-wal").exists());
+    remount("remount,ro");
+    assert!(!open(&path).steps(&keys).unwrap().contains(&None));
+    remount("remount,rw");
     let store = open(&path);
     assert!(!store.is_read_only());
     put(&store, b"more").unwrap();

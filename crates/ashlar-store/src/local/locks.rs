@@ -158,7 +158,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // A lease that stays is dead once its lock is gone, and removed by the next collection.
+        // A lease that stays is dead once its lock is gone, and removed by whoever looks next.
         let _ = rustix::fs::unlinkat(&self.locks, self.name.as_str(), AtFlags::empty());
     }
 }

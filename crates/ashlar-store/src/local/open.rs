@@ -139,6 +139,8 @@ fn prepare(
         other => other?,
     };
     let lease = Lease::take(&locks)?;
+    // Only to have what killed processes left go.
+    lease.oldest_other()?;
     workspace::sweep(&open_dir(home, Path::new("work"))?)?;
     Ok((lease, locks))
 }
