@@ -70,6 +70,14 @@ pub enum PatchError {
         /// Why that is outside.
         what: &'static str,
     },
+    /// A script for `ed`, which could run anything.
+    #[error("the patch {patch} has a script for ed at line {line}, which is never run")]
+    Script {
+        /// The patch.
+        patch: String,
+        /// Its line, from 1.
+        line: usize,
+    },
     /// Nothing in it is a patch.
     #[error("{patch} has no patch in it")]
     Empty {
@@ -114,6 +122,9 @@ fn apply_one(folder: &Path, patch: &Patch, rules: Rules) -> Result<(), SourceErr
         }
         return Err(PatchError::Empty { patch: patch.name.clone() }.into());
     }
+    if let Some(line) = outline.script {
+        return Err(PatchError::Script { patch: patch.name.clone(), line }.into());
+    }
     for file in &outline.files {
         inside(folder, patch, file)?;
     }
@@ -122,8 +133,6 @@ fn apply_one(folder: &Path, patch: &Patch, rules: Rules) -> Result<(), SourceErr
         .args(["--batch", "--forward", "--no-backup-if-mismatch", "--reject-file=-"])
         .arg("--version-control=never")
         .arg(format!("--strip={}", patch.strip))
-        // Named, so that a text which looks like an ed script is never run as one.
-        .arg(if outline.context { "--context" } else { "--unified" })
         .env_remove("POSIXLY_CORRECT")
         .env_remove("SIMPLE_BACKUP_SUFFIX")
         .env("QUOTING_STYLE", "literal")
@@ -185,22 +194,25 @@ fn failed_hunk(line: &str) -> Option<(u32, u64)> {
 }
 
 /// What a patch is about, as far as it matters before it is applied.
+#[derive(Default)]
 struct Outline {
     /// Every file it names, as written.
     files: Vec<Vec<u8>>,
-    context: bool,
+    /// Whether there is any change of text.
+    hunks: bool,
     /// Changes without text: renamed files, modes.
     extended: bool,
-    hunks: bool,
+    /// The line at which `patch` would see a script for `ed`, from 1.
+    script: Option<usize>,
 }
 
 impl Outline {
     /// Reads headers and steps over hunks, because lines of a hunk can look like headers.
     fn read(bytes: &[u8]) -> Self {
-        let mut outline = Self { files: Vec::new(), context: false, extended: false, hunks: false };
+        let mut outline = Self::default();
         let mut left = (0_u64, 0_u64);
-        let mut unified = false;
-        for line in bytes.split(|b| *b == b'\n') {
+        let mut command = None;
+        for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if left != (0, 0) {
                 let (old, new) = match line.first() {
@@ -210,31 +222,21 @@ impl Outline {
                     _ => (1, 1),
                 };
                 left = (left.0.saturating_sub(old), left.1.saturating_sub(new));
-                continue;
-            }
-            if let Some(counts) = hunk_counts(line) {
-                left = counts;
-                unified = true;
-                outline.hunks = true;
+            } else if let Some(counts) = hunk_counts(line) {
+                (left, command, outline.hunks) = (counts, None, true);
             } else if line.starts_with(b"***************") {
-                outline.context = true;
-                outline.hunks = true;
-            } else if let Some(name) = header(line) {
+                (command, outline.hunks) = (None, true);
+            } else if let Some(name) = header(line.trim_ascii_start()) {
+                // `patch` takes a text that is indented as a whole, so headers are.
                 outline.files.push(name);
-            } else if [
-                &b"rename "[..],
-                b"copy ",
-                b"new file mode ",
-                b"deleted file mode ",
-                b"new mode ",
-            ]
-            .iter()
-            .any(|p| line.starts_with(p))
-            {
-                outline.extended = true;
+            } else if is_command(line) {
+                command = command.or(Some(index + 1));
+            } else if line == b"." && command.is_some() {
+                outline.script = outline.script.or(command);
             }
+            outline.extended |= EXTENDED.iter().any(|prefix| line.starts_with(prefix));
         }
-        outline.context &= !unified;
+        outline.script = outline.script.or(command);
         outline
     }
 
@@ -243,11 +245,23 @@ impl Outline {
     }
 }
 
+/// Headers of git for changes that need no hunk.
+const EXTENDED: [&[u8]; 5] =
+    [b"rename ", b"copy ", b"new file mode ", b"deleted file mode ", b"new mode "];
+
+/// Whether `patch` would take a line for a command to `ed`: `5,7d`.
+fn is_command(line: &[u8]) -> bool {
+    let numbers = line.iter().take_while(|b| b.is_ascii_digit() || **b == b',').count();
+    let rest = line[numbers..].trim_ascii();
+    numbers > 0 && line[0].is_ascii_digit() && matches!(rest, b"a" | b"c" | b"d")
+}
+
 /// `@@ -1,2 +3,4 @@`: how many old and new lines follow.
 fn hunk_counts(line: &[u8]) -> Option<(u64, u64)> {
-    let line = std::str::from_utf8(line.get(..line.len().min(100))?).ok()?;
-    let (ranges, _) = line.strip_prefix("@@ -")?.split_once(" @@")?;
-    let (old, new) = ranges.split_once(" +")?;
+    // What follows is a line of the file, in whatever encoding.
+    let end = line.windows(3).take(100).position(|bytes| bytes == b" @@")?;
+    let ranges = std::str::from_utf8(&line[..end]).ok()?;
+    let (old, new) = ranges.strip_prefix("@@ -")?.split_once(" +")?;
     let count = |range: &str| match range.split_once(',') {
         Some((_, count)) => count.parse().ok(),
         None => Some(1),

@@ -122,9 +122,26 @@ fn scripts_for_ed_are_never_run() {
         let error = applied(folder.path(), &text, Rules::Project).unwrap_err();
         assert!(matches!(error, PatchError::Empty { .. }), "{error}");
     }
-    let mixed = format!("{GOOD}Index: src/a.c\n1,2d\n!touch {}\n", marker.display());
-    applied(folder.path(), &mixed, Rules::Project).ok();
-    assert!(!marker.exists());
+    for name in ["src/a.c", "a/src/a.c"] {
+        let mixed = format!("{GOOD}Index: {name}\n1,2d\n!touch {}\n", marker.display());
+        let error = applied(folder.path(), &mixed, Rules::Project).unwrap_err();
+        assert!(matches!(error, PatchError::Script { line: 9, .. }), "{error}");
+        let first = format!("Index: {name}\n1,2d\n.\n{GOOD}");
+        let error = applied(folder.path(), &first, Rules::Project).unwrap_err();
+        assert!(matches!(error, PatchError::Script { line: 2, .. }), "{error}");
+    }
+    let text = std::fs::read_to_string(folder.path().join("src/a.c")).unwrap();
+    assert!(text.starts_with("line 1\n") && !marker.exists());
+    // Nor is a remark above a patch, or git's version below it, taken for one.
+    let remark = format!("7d\nin a remark\n{GOOD}-- \n2.39.5\n");
+    applied(folder.path(), &remark, Rules::Project).unwrap();
+}
+
+#[test]
+fn hunks_are_found_whatever_the_encoding_of_what_follows() {
+    let bytes = b"--- a/f\n+++ b/f\n@@ -1,2 +1 @@ na\xefve\n--- ../../x\n select\n";
+    let outline = Outline::read(bytes);
+    assert_eq!(outline.files, [b"a/f".to_vec(), b"b/f".to_vec()]);
 }
 
 #[test]

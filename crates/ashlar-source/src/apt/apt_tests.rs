@@ -235,6 +235,89 @@ fn files_are_checked_and_their_absence_told() {
     assert!(error.advice().unwrap().contains("ashlar lock --update"));
 }
 
+/// Serves a folder; the address.
+fn serve(folder: PathBuf) -> String {
+    use std::io::{BufRead as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let root = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
+            let Some(Ok(first)) = lines.next() else { continue };
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let path = first.split(' ').nth(1).unwrap_or_default();
+            let path = path.replace("%2b", "+").replace("%7e", "~").replace("%3a", ":");
+            let (status, body) = match std::fs::read(folder.join(path.trim_start_matches('/'))) {
+                Ok(body) => ("200 OK", body),
+                Err(_) => ("404 Not Found", Vec::new()),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            // A client that hangs up has what it wants.
+            stream.write_all(&[head.into_bytes(), body].concat()).ok();
+        }
+    });
+    root
+}
+
+#[test]
+fn files_come_over_the_network_from_the_root_that_has_them() {
+    let archive = small();
+    local_repository(&archive.folder(), "stone").unwrap();
+    let other = archive.0.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let sources =
+        format!("Types: deb\nURIs: {}\nSuites: ./\nTrusted: yes\n", serve(archive.folder()));
+    let apt = Apt::with_sources(archive.0.path().join("state"), sources.clone());
+    apt.update().unwrap();
+    let found = apt.resolve_packages("stone", &strings(&["base", "tool"])).unwrap();
+    let wanted: Vec<_> = found
+        .iter()
+        .map(|(_, file)| (file, Digest::from_hex(&file.sha256, file.size).unwrap()))
+        .collect();
+    // `tool` is in the second archive only, `base` in both but wrong in the first.
+    std::fs::rename(archive.folder().join("tool_3_all.deb"), other.join("tool_3_all.deb")).unwrap();
+    std::fs::rename(archive.folder().join("base_1_all.deb"), other.join("base_1_all.deb")).unwrap();
+    std::fs::write(archive.folder().join("base_1_all.deb"), "wrong").unwrap();
+    let download = |apt: &Apt| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut got = 0;
+        let result = apt.download(&wanted, folder.path(), &mut |path, digest| {
+            assert_eq!(digest_of(path), digest);
+            got += 1;
+            Ok(())
+        });
+        (got, result)
+    };
+    let (got, result) = download(&apt);
+    let error = result.unwrap_err();
+    assert_eq!(got, 1, "what is there is had");
+    assert!(matches!(error, SourceError::Apt(AptError::Checksum { .. })), "{error}");
+    std::fs::remove_file(archive.folder().join("base_1_all.deb")).unwrap();
+    let error = download(&apt).1.unwrap_err();
+    assert!(
+        matches!(&error, SourceError::Apt(AptError::Gone(paths)) if paths.len() == 2),
+        "{error}"
+    );
+
+    std::fs::write(archive.folder().join("base_1_all.deb"), "wrong").unwrap();
+    let second = format!("\nTypes: deb\nURIs: {}\nSuites: ./\nTrusted: yes\n", serve(other));
+    let both = Apt::with_sources(archive.0.path().join("state"), sources + &second);
+    let (got, result) = download(&both);
+    result.unwrap();
+    assert_eq!(got, 3);
+
+    let nobody = "Types: deb\nURIs: http://127.0.0.1:9\nSuites: ./\nTrusted: yes\n";
+    let nobody = Apt::with_sources(archive.0.path().join("state"), nobody.to_owned());
+    let error = nobody.update().unwrap_err();
+    assert!(matches!(error, SourceError::Apt(AptError::Update { .. })), "{error}");
+    let error = download(&nobody).1.unwrap_err();
+    assert!(matches!(error, SourceError::Apt(AptError::Download { .. })), "{error}");
+}
+
 fn digest_of(path: &Path) -> Digest {
     Digest::of(&std::fs::read(path).unwrap())
 }

@@ -56,7 +56,13 @@ pub(super) fn all(
                         continue;
                     }
                     Ok(digest) => wrong = Some((wanted.clone(), digest)),
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                        // What has the wrong checksum is put aside by the helper.
+                        let aside = path.with_extension("FAILED");
+                        if let Ok(digest) = digest_path(&aside) {
+                            wrong = Some((wanted.clone(), digest));
+                        }
+                    }
                     Err(e) => return Err(SourceError::io("read", &path)(e)),
                 }
                 still.push(wanted.clone());

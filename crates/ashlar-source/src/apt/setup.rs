@@ -179,6 +179,7 @@ fn write(state: &Path, entries: &[Entry]) -> Result<(PathBuf, String), SourceErr
          Acquire::Languages \"none\";\n\
          Acquire::GzipIndexes \"false\";\n\
          Acquire::Retries \"3\";\n\
+         Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n\
          Dir::State {};\n\
          Dir::State::lists {};\n\
          Dir::State::status {};\n\
