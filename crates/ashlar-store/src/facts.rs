@@ -93,17 +93,23 @@ pub(crate) struct Owners {
     base: u32,
     /// The effective ids of this process.
     own: (u32, u32),
+    can_give: bool,
 }
 
 impl Owners {
     pub fn new(base: u32) -> Self {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        Self { base, own }
+        // Root of a user namespace that has no other ids can give nothing away.
+        let maps = |file: &str| {
+            std::fs::read_to_string(file).is_ok_and(|text| covers(&text, base, Self::RANGE))
+        };
+        let can_give = own.0 == 0 && maps("/proc/self/uid_map") && maps("/proc/self/gid_map");
+        Self { base, own, can_give }
     }
 
     /// Whether this process may give files away.
     pub fn can_give(&self) -> bool {
-        self.own.0 == 0
+        self.can_give
     }
 
     /// How many ids a tree can hold, as in a user namespace with one range.
@@ -140,5 +146,59 @@ impl Owners {
     /// The id outside of root inside.
     pub fn base(&self) -> u32 {
         self.base
+    }
+}
+
+/// Whether the lines of an id map (`user_namespaces(7)`: first id inside, first id outside, how
+/// many) hold a whole range of ids.
+fn covers(map: &str, base: u32, count: u32) -> bool {
+    let last = u64::from(base) + u64::from(count);
+    let mut next = u64::from(base);
+    let mut lines: Vec<(u64, u64)> = map
+        .lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+            match (numbers.next()?, numbers.next()?, numbers.next()?) {
+                (Ok(inside), Ok(_), Ok(count)) => Some((inside, inside.saturating_add(count))),
+                _ => None,
+            }
+        })
+        .collect();
+    lines.sort_unstable();
+    for (from, until) in lines {
+        if from <= next {
+            next = next.max(until);
+        }
+    }
+    next >= last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_maps_are_understood() {
+        let whole = "         0          0 4294967295\n";
+        assert!(covers(whole, 0, 65536) && covers(whole, 524_288, 65536));
+        let of_a_user = "0 1000 1\n1 100000 65536\n";
+        assert!(covers(of_a_user, 0, 65536));
+        assert!(!covers(of_a_user, 524_288, 65536));
+        assert!(!covers("0 1000 1\n", 0, 65536));
+        assert!(!covers("", 0, 65536));
+    }
+
+    #[test]
+    fn owners_are_shifted_into_trees_and_back() {
+        let owners = Owners { base: 524_288, own: (0, 0), can_give: true };
+        assert_eq!(owners.inside(524_288, 524_330), (0, 42));
+        // What root unpacked without a shift, and what belongs to nobody we know.
+        assert_eq!(owners.inside(0, 42), (0, 42));
+        assert_eq!(owners.inside(4_000_000, 70_000), (65534, 65534));
+        let outside = owners.outside((33, 42)).unwrap();
+        assert_eq!((outside.0.as_raw(), outside.1.as_raw()), (524_321, 524_330));
+        let alone = Owners { base: 0, own: (1000, 100), can_give: false };
+        assert_eq!(alone.inside(1000, 100), (0, 0));
+        assert!(alone.outside((0, 0)).is_none());
     }
 }
