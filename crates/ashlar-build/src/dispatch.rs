@@ -10,7 +10,7 @@ use ashlar_plan::{Plan, StepIndex, Work, forecast, priorities};
 use ashlar_store::{Found, Journal, RecordedOutcome, StepRecord, StoreError, put};
 
 use crate::engine::{Ended, Engine, Results, now};
-use crate::event::{Event, StepOutcome, StepReport, Summary};
+use crate::event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary};
 use crate::lookup::{Lookup, look_up};
 
 /// How a build is done.
@@ -52,7 +52,11 @@ pub fn build(
         (engine.tell)(Event::Ended(Box::new(report)));
     }
     if !lookup.found.is_empty() {
-        journal.note_hits(lookup.found.len() as u64, saved)?;
+        match journal.note_hits(lookup.found.len() as u64, saved) {
+            // A figure for people is no reason not to use what is there.
+            Ok(()) | Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
     if !lookup.run.is_empty() {
         run(engine, journal, options, lookup, &again, &mut summary)?;
@@ -322,7 +326,12 @@ fn record(
     let outcome = match (&ended.outcome, &ended.failure) {
         (StepOutcome::Built, _) => RecordedOutcome::Built,
         (StepOutcome::Cutoff, _) => RecordedOutcome::Cutoff,
-        (StepOutcome::Failed, Some(crate::Failure::TimedOut(_))) => RecordedOutcome::TimedOut,
+        (StepOutcome::Failed, Some(Failure::TimedOut(_))) => RecordedOutcome::TimedOut,
+        // A full disk or a missing program says nothing about the inputs of the step.
+        (
+            StepOutcome::Failed,
+            Some(Failure::Error { kind: ErrorKind::Store | ErrorKind::Machine, .. }),
+        ) => return Ok(()),
         (StepOutcome::Failed, _) => RecordedOutcome::Failed,
         (StepOutcome::Hit | StepOutcome::Skipped, _) => return Ok(()),
     };

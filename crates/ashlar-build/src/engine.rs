@@ -440,7 +440,8 @@ impl Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::store(chain(&error))
+        let advice = store_advice(&error).map(ToOwned::to_owned);
+        Self::Error { message: chain(&error), advice, kind: ErrorKind::Store }
     }
 }
 
@@ -449,7 +450,10 @@ impl From<ExecuteError> for Failure {
         let (kind, advice) = match &error {
             ExecuteError::Lacks { advice, .. } => (ErrorKind::Machine, Some(advice.clone())),
             ExecuteError::Sandbox(_) => (ErrorKind::Machine, None),
-            ExecuteError::Workspace { .. } | ExecuteError::Store(_) => (ErrorKind::Store, None),
+            ExecuteError::Workspace { .. } => (ErrorKind::Store, None),
+            ExecuteError::Store(error) => {
+                (ErrorKind::Store, store_advice(error).map(ToOwned::to_owned))
+            }
         };
         Self::Error { message: chain(&error), advice, kind }
     }
@@ -463,6 +467,25 @@ impl From<SourceError> for Failure {
             _ => ErrorKind::Build,
         };
         Self::Error { message: chain(&error), advice: error.advice(), kind }
+    }
+}
+
+/// What to do when a store fails.
+#[must_use]
+pub fn store_advice(error: &StoreError) -> Option<&'static str> {
+    match error {
+        StoreError::Full { .. } => {
+            Some("make room: `ashlar store gc --max-size SIZE`, or use another --store")
+        }
+        StoreError::ReadOnly { .. } => Some("use another store: --store DIR or ASHLAR_STORE"),
+        StoreError::Newer { .. } => Some("use the newer program, or another --store"),
+        StoreError::Missing(_) => Some("`ashlar build` makes it again"),
+        StoreError::Io { .. }
+        | StoreError::Occupied { .. }
+        | StoreError::Index { .. }
+        | StoreError::Read(..)
+        | StoreError::Tree(..)
+        | StoreError::Unkeepable { .. } => None,
     }
 }
 

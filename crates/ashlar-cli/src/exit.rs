@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use ashlar_build::{ErrorKind, Failure, FrontError, LockError, Summary};
+use ashlar_build::{ErrorKind, Failure, FrontError, LockError, Summary, store_advice};
 use ashlar_execute::ExecuteError;
 use ashlar_plan::{GraphError, PlanError};
 use ashlar_recipe::{Problem, Problems};
@@ -137,20 +137,7 @@ impl From<StoreError> for Failed {
         if let StoreError::Occupied { .. } = error {
             return Self::usage(chain(&error)).help("`--force` replaces what is there");
         }
-        let help = match &error {
-            StoreError::Full { .. } => {
-                Some("make room: `ashlar store gc --max-size SIZE`, or use another --store")
-            }
-            StoreError::ReadOnly { .. } => Some("use another store: --store DIR or ASHLAR_STORE"),
-            StoreError::Newer { .. } => Some("use the newer program, or another --store"),
-            StoreError::Missing(_) => Some("`ashlar build` makes it again"),
-            StoreError::Io { .. }
-            | StoreError::Occupied { .. }
-            | StoreError::Index { .. }
-            | StoreError::Read(..)
-            | StoreError::Tree(..)
-            | StoreError::Unkeepable { .. } => None,
-        };
+        let help = store_advice(&error);
         Self { help: help.map(ToOwned::to_owned), ..Self::new(Exit::Store, chain(&error)) }
     }
 }

@@ -37,10 +37,14 @@ pub fn open_store(globals: &Globals) -> Result<Arc<LocalStore>, Failed> {
     let path = store_path(globals)?;
     let options = OpenOptions { owner_base: owner_base(), read_only: false };
     let store = LocalStore::open(&path, options)?;
+    show_warnings(&store);
+    Ok(Arc::new(store))
+}
+
+fn show_warnings(store: &LocalStore) {
     for warning in store.take_warnings() {
         eprintln!("warning: {warning}");
     }
-    Ok(Arc::new(store))
 }
 
 fn store_path(globals: &Globals) -> Result<PathBuf, Failed> {
@@ -75,6 +79,13 @@ pub struct Session {
     pub folder: PathBuf,
     pub project: Project,
     stat: StatCache,
+}
+
+impl Drop for Session {
+    /// What the store met on the way: damage, an index begun anew.
+    fn drop(&mut self) {
+        show_warnings(&self.store);
+    }
 }
 
 impl Session {

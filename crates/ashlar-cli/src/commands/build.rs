@@ -46,6 +46,9 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
             show.event(Event::Warning(Failed::from(error).message));
         }
     }
+    for warning in session.store.take_warnings() {
+        show.event(Event::Warning(warning));
+    }
     show.summary(&summary);
     Ok(exit_of_build(&summary))
 }
