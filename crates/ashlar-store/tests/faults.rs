@@ -250,7 +250,7 @@ fn in_another_process() {
     match role.as_str() {
         "keep" => keep_for_ever(&store, number),
         "overlap" => build_overlapping(&store, number),
-        "collect" => collect_often(&store, number),
+        "collect" => collect_until_told(&store),
         other => panic!("{other}"),
     }
 }
@@ -314,10 +314,9 @@ fn build_overlapping(store: &LocalStore, number: u32) {
     }
 }
 
-fn collect_often(store: &LocalStore, number: u32) {
-    for _ in 0..number {
+fn collect_until_told(store: &LocalStore) {
+    while !store.path().join("stop").exists() {
         store.collect(Limits { max_size: Some(0), max_age: None }).unwrap();
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -364,14 +363,14 @@ fn processes_build_the_same_while_one_collects() {
             build(&store, module, 40).unwrap();
         }
     }
-    let collector = process("collect", &path, 60).spawn().unwrap();
-    let mut children = vec![collector];
-    for number in 0..5 {
-        children.push(process("overlap", &path, number).spawn().unwrap());
-    }
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
-    }
+    let mut collector = process("collect", &path, 0).spawn().unwrap();
+    let spawn = |number| process("overlap", &path, number).spawn().unwrap();
+    let builders: Vec<_> = (0..5).map(spawn).collect();
+    let good = builders.into_iter().map(|mut child| child.wait().unwrap().success());
+    let good: Vec<bool> = good.collect();
+    std::fs::write(path.join("stop"), "").unwrap();
+    assert!(collector.wait().unwrap().success());
+    assert_eq!(good, [true; 5]);
     let store = open(&path);
     let report = store.verify(false, &|_, _| {}).unwrap();
     assert!(report.is_clean(), "{report:?}");
