@@ -5,6 +5,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,39 +40,43 @@ def need(program: str, package: str) -> str:
 
 def run(command: list, cwd: Path | None = None, env: dict | None = None) -> str:
     """Runs a command that must succeed; its standard output."""
+    command = [str(word) for word in command]
     done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     if done.returncode != 0:
         last = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
-        raise Failed(f"{' '.join(map(str, command[:6]))} … ended with {done.returncode}:\n{last}")
+        raise Failed(f"{' '.join(command[:6])} … ended with {done.returncode}:\n{last}")
     return done.stdout
 
 
 def seconds(command: list, cwd: Path, env: dict | None = None) -> float:
     """How long a command takes, from before it is started until it is waited for.
 
-    Its output goes nowhere. `posix_spawn` shares memory with this process instead of copying it,
-    so that the size of Python is not part of the figure.
+    Its output goes nowhere, but for errors, which go to a file. `posix_spawn` shares memory with
+    this process instead of copying it, so that the size of Python is not part of the figure.
     """
     program = shutil.which(str(command[0]))
     if program is None:
         raise Failed(f"`{command[0]}` is not installed")
-    null = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0)]
     before = os.getcwd()
     os.chdir(cwd)
     try:
-        begun = time.perf_counter()
-        pid = os.posix_spawn(program, [str(word) for word in command],
-                             os.environ if env is None else env, file_actions=null)
-        _, status = os.waitpid(pid, 0)
-        took = time.perf_counter() - begun
+        with tempfile.TemporaryFile() as errors:
+            files = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                     (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+                     (os.POSIX_SPAWN_DUP2, errors.fileno(), 2)]
+            begun = time.perf_counter()
+            pid = os.posix_spawn(program, [str(word) for word in command],
+                                 os.environ if env is None else env, file_actions=files)
+            _, status = os.waitpid(pid, 0)
+            took = time.perf_counter() - begun
+            errors.seek(0)
+            last = errors.read().decode(errors="replace").splitlines()[-25:]
     finally:
         os.chdir(before)
     if status != 0:
-        run(command, cwd, env)  # it says why, should it fail again
-        raise Failed(f"{command[0]} failed once with status {status}")
+        code = os.waitstatus_to_exitcode(status)
+        raise Failed(f"{command[0]} ended with {code}:\n" + "\n".join(last))
     return took
 
 
