@@ -136,6 +136,21 @@ fn a_kept_folder_becomes_the_staged_tree() {
 }
 
 #[test]
+fn a_folder_is_kept_by_whatever_path() {
+    let fixture = Fixture::new();
+    let link = fixture.path("link");
+    std::os::unix::fs::symlink("folder", &link).unwrap();
+    for path in [link, fixture.path("folder/."), fixture.path("folder/")] {
+        let folder = fixture.folder(&[("a", "a", 0o644)]);
+        let (digest, tree) = fixture.store.keep_folder(&path, Capture::Outputs).unwrap();
+        assert!(!folder.join("a").exists());
+        let staged = fixture.again().stage(&digest, &tree).unwrap();
+        assert!(fs::symlink_metadata(staged.path()).unwrap().is_dir());
+        assert_eq!(fs::read(staged.path().join("a")).unwrap(), b"a");
+    }
+}
+
+#[test]
 fn a_staged_tree_has_modes_owners_times_and_marks() {
     let fixture = Fixture::new();
     put(&fixture.store, b"x").unwrap();

@@ -103,11 +103,22 @@ fn in_files(
 
 fn empty(root: &OwnedFd, folder: &Path) -> Result<(), StoreError> {
     crate::removal::empty(root.as_fd()).map_err(failing("empty", folder))?;
+    use std::io::ErrorKind;
     match std::fs::remove_dir(folder) {
         Ok(()) => Ok(()),
-        // A mount point, or a place where we may not remove: empty is enough.
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::ResourceBusy) => Ok(()),
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        // A mount point, a link, a path that ends in a dot, or a place where we may not remove:
+        // empty is enough.
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::ResourceBusy
+                    | ErrorKind::NotADirectory
+                    | ErrorKind::InvalidInput
+                    | ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(())
+        }
         Err(e) => Err(failed("remove", folder, e)),
     }
 }

@@ -156,10 +156,10 @@ fn enter(
 /// when the folder cannot be moved.
 pub(super) fn adopt(blobs: &Blobs, sound: &Sound, folder: &Path, digest: &Digest) -> bool {
     use std::os::unix::ffi::OsStrExt;
-    let Ok(inode) =
-        std::fs::symlink_metadata(folder).map(|m| std::os::unix::fs::MetadataExt::ino(&m))
-    else {
-        return false;
+    // A link to a folder would be moved instead of the folder.
+    let inode = match std::fs::symlink_metadata(folder) {
+        Ok(meta) if meta.is_dir() => std::os::unix::fs::MetadataExt::ino(&meta),
+        _ => return false,
     };
     let from = folder.as_os_str().as_bytes();
     let adopted = enter(blobs, rustix::fs::CWD, from, &folder_name(digest)).unwrap_or(false);
