@@ -83,7 +83,7 @@ fn tell(cause: &Cause, depth: usize, paint: Paint, out: &mut String) {
     out.push_str(&format!("{indent}{}", paint.bold(&input.to_string())));
     match (was, now) {
         (Some(Value::Text(was)), Some(Value::Text(now)))
-            if was.contains('\n') || now.contains('\n') =>
+            if was.contains('\n') || now.contains('\n') || was.len() + now.len() > 80 =>
         {
             out.push('\n');
             lines(was, now, &indent, paint, out);

@@ -80,8 +80,8 @@ impl Text {
                 };
                 self.say(&format!("{} to build{time}", count(modules, "module")));
                 if let Some(live) = &self.live {
-                    live.bar.set_length(steps as u64);
                     live.bar.set_style(style("{bar:30} {pos}/{len} steps  {elapsed}{msg}"));
+                    live.bar.set_length(steps as u64);
                     if !forecast.elapsed.is_zero() {
                         live.bar.set_message(format!(" of about {}", roughly(forecast.elapsed)));
                     }

@@ -1,6 +1,7 @@
 //! The program as people use it: real projects, real sandboxes, real stores. One binary, so that
 //! it is linked once.
 
+mod snapshot;
 mod support;
 
 mod bad_input;
