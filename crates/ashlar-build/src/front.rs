@@ -53,24 +53,39 @@ pub fn find_project(start: &Path) -> Result<PathBuf, FrontError> {
 /// Files of a folder, for the recipe room.
 pub struct Folder<'a>(pub &'a Path);
 
+impl Folder<'_> {
+    /// The paths of all module files, sorted, and of the folders they can be in.
+    ///
+    /// # Errors
+    /// When a folder cannot be read, or a name in it is not UTF-8.
+    pub(crate) fn module_files(&self) -> io::Result<(Vec<String>, Vec<String>)> {
+        let (mut files, mut folders) = (Vec::new(), vec!["modules".to_owned()]);
+        match std::fs::metadata(self.0.join("modules")) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((files, folders)),
+            Err(e) => return Err(e),
+            Ok(_) => below(&self.0.join("modules"), "modules", &mut files, &mut folders)?,
+        }
+        files.sort_unstable();
+        Ok((files, folders))
+    }
+}
+
 impl Loader for Folder<'_> {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         std::fs::read(self.0.join(path))
     }
 
     fn modules(&self) -> io::Result<Vec<String>> {
-        let mut found = Vec::new();
-        match std::fs::metadata(self.0.join("modules")) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
-            Err(e) => return Err(e),
-            Ok(_) => below(&self.0.join("modules"), "modules", &mut found)?,
-        }
-        found.sort_unstable();
-        Ok(found)
+        Ok(self.module_files()?.0)
     }
 }
 
-fn below(folder: &Path, name: &str, found: &mut Vec<String>) -> io::Result<()> {
+fn below(
+    folder: &Path,
+    name: &str,
+    files: &mut Vec<String>,
+    folders: &mut Vec<String>,
+) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let file = entry.file_name();
@@ -82,9 +97,10 @@ fn below(folder: &Path, name: &str, found: &mut Vec<String>) -> io::Result<()> {
         }
         let hidden = file.as_encoded_bytes().starts_with(b".");
         if kind.is_dir() && !hidden {
-            below(&entry.path(), &path, found)?;
+            below(&entry.path(), &path, files, folders)?;
+            folders.push(path);
         } else if !hidden && path.ends_with(".toml") && (!kind.is_dir()) {
-            found.push(path);
+            files.push(path);
         }
     }
     Ok(())

@@ -3,14 +3,15 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use ashlar_build::{
-    Engine, Event, Folder, Trees, Update, complete, facts, find_project, missing_in_lock,
+    Engine, Event, Folder, Memo, Trees, Update, complete, facts, find_project, missing_in_lock,
     read_lock, write_lock,
 };
 use ashlar_execute::{Cancel, Jobs, OnOutput, Rights, Sandbox, SandboxOptions, rights};
-use ashlar_object::{Digest, Tree};
+use ashlar_object::{CanonicalHasher, Digest, StepKey, Tree};
 use ashlar_plan::{Facts, Plan, plan};
 use ashlar_recipe::{Lock, ModuleName, Origin, Project};
 use ashlar_source::{Apt, Fetcher, path_tree};
@@ -72,6 +73,60 @@ fn store_path(globals: &Globals) -> Result<PathBuf, Failed> {
     std::path::absolute(&path).map_err(|e| Failed::usage(format!("{}: {e}", path.display())))
 }
 
+/// Where things are, before anything of the project is read.
+pub struct Ground {
+    pub globals: Globals,
+    pub store: Arc<LocalStore>,
+    pub folder: PathBuf,
+    options: Vec<(String, String)>,
+}
+
+impl Ground {
+    /// Finds the project that the current folder, or `-C`, is in, and opens the store.
+    pub fn open(globals: &Globals) -> Result<Self, Failed> {
+        let folder = find_project(&globals.project)?;
+        let mut options = Vec::new();
+        for option in &globals.options {
+            let (name, value) = option.split_once('=').ok_or_else(|| {
+                Failed::usage(format!("`{option}` does not set an option"))
+                    .help("--option NAME=VALUE")
+            })?;
+            options.push((name.to_owned(), value.to_owned()));
+        }
+        let store = open_store(globals)?;
+        Ok(Self { globals: globals.clone(), store, folder, options })
+    }
+
+    /// The keys of the targets, when an earlier build wrote down what it looked at and all of it
+    /// is as it was.
+    pub fn memo(&self, targets: &[String]) -> Option<Vec<(String, StepKey)>> {
+        let bytes = self.store.journal().recall(&self.memo_name(targets)?).ok()??;
+        let memo = Memo::decode(&bytes)?;
+        // Loading the cache takes longer than all the rest where no source is a folder.
+        let stat = LazyLock::new(|| self.store.stat_cache(&self.folder));
+        let digest = |path: &Path, meta: &std::fs::Metadata| stat.digest_file(path, meta);
+        memo.targets(&self.folder, &digest)
+    }
+
+    /// Under which name the memo of these targets is kept: everything but files that decides what
+    /// their keys are, this program among it.
+    pub fn memo_name(&self, targets: &[String]) -> Option<String> {
+        let program = std::fs::metadata(std::env::current_exe().ok()?).ok()?;
+        let changed = program.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let mut hasher = CanonicalHasher::new("ashlar memo");
+        hasher.bytes(self.folder.as_os_str().as_encoded_bytes());
+        hasher.text(env!("ASHLAR_COMMIT")).number(program.len()).text(&format!("{changed:?}"));
+        for (name, value) in &self.options {
+            hasher.text(name).text(value);
+        }
+        hasher.number(self.options.len() as u64);
+        for target in targets {
+            hasher.text(target);
+        }
+        Some(format!("memo:{}", StepKey(hasher.finish())))
+    }
+}
+
 /// A project, its store, and what is known of its files.
 pub struct Session {
     pub globals: Globals,
@@ -91,19 +146,17 @@ impl Drop for Session {
 impl Session {
     /// Opens the project that the current folder, or `-C`, is in.
     pub fn open(globals: &Globals) -> Result<Self, Failed> {
-        let folder = find_project(&globals.project)?;
-        let mut options = Vec::new();
-        for option in &globals.options {
-            let (name, value) = option.split_once('=').ok_or_else(|| {
-                Failed::usage(format!("`{option}` does not set an option"))
-                    .help("--option NAME=VALUE")
-            })?;
-            options.push((name.to_owned(), value.to_owned()));
-        }
-        let store = open_store(globals)?;
-        let project = load(&folder, &store, &options)?;
+        Self::load(Ground::open(globals)?)
+    }
+
+    /// Reads the project.
+    pub fn load(ground: Ground) -> Result<Self, Failed> {
+        let Ground { globals, store, folder, options } = ground;
+        let loader = Folder(&folder);
+        let project = ashlar_recipe::load(&loader, &options)
+            .map_err(|problems| problems.with_sources(&loader))?;
         let stat = store.stat_cache(&folder);
-        Ok(Self { globals: globals.clone(), store, folder, project, stat })
+        Ok(Self { globals, store, folder, project, stat })
     }
 
     /// How many jobs run at once.
@@ -290,16 +343,6 @@ impl Session {
         let offline = self.globals.offline;
         work(&apt, &Fetcher::new(&*self.store, scratch, offline, &apt, &recall, &remember))
     }
-}
-
-fn load(
-    folder: &Path,
-    store: &LocalStore,
-    options: &[(String, String)],
-) -> Result<Project, Failed> {
-    let _ = store;
-    let loader = Folder(folder);
-    Ok(ashlar_recipe::load(&loader, options).map_err(|problems| problems.with_sources(&loader))?)
 }
 
 /// An ordinary user becomes root of a user namespace of their own before anything is built: this

@@ -1,6 +1,8 @@
 //! `ashlar build`.
 
-use ashlar_build::{Event, Options, Update, look_up};
+use std::time::SystemTime;
+
+use ashlar_build::{Event, Memo, Options, Update, found, look_up};
 use ashlar_execute::Cancel;
 use ashlar_plan::plan;
 
@@ -8,11 +10,22 @@ use crate::args::{Build, Globals};
 use crate::exit::{Exit, Failed, exit_of_build};
 use crate::show::Show;
 use crate::signals::cancel_on_signals;
-use crate::wiring::{Session, enter_namespace};
+use crate::wiring::{Ground, Session, enter_namespace};
 
 pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
-    let session = Session::open(globals)?;
-    let show = Show::new(&session);
+    let began = SystemTime::now();
+    let ground = Ground::open(globals)?;
+    let show = Show::new(globals, &ground.store);
+    let memo = ground.memo_name(&args.targets);
+    if !args.rebuild
+        && let Some(targets) = ground.memo(&args.targets)
+        && let Some(summary) =
+            found(&*ground.store, ground.store.journal(), targets, &|event| show.event(event))?
+    {
+        show.summary(&summary);
+        return Ok(Exit::Done);
+    }
+    let session = Session::load(ground)?;
     let lock = if args.locked {
         session.lock()?
     } else {
@@ -45,6 +58,13 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
         if let Err(error) = session.store.sync() {
             show.event(Event::Warning(Failed::from(error).message));
         }
+    }
+    if summary.hit == summary.modules
+        && let Some(name) = memo
+        && let Some(memo) = Memo::of(&session.project, &session.folder, &facts, &plan, began)
+    {
+        // Without it the next build looks at everything again: slower, never wrong.
+        let _ = session.store.journal().remember(&name, &memo.encode());
     }
     for warning in session.store.take_warnings() {
         show.event(Event::Warning(warning));

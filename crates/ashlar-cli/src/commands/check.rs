@@ -28,7 +28,7 @@ pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
             "{name} is not built as it is now, so there is nothing to compare with"
         )));
     };
-    let show = Show::new(&session);
+    let show = Show::new(globals, &session.store);
     let cancel = Cancel::new();
     cancel_on_signals(&cancel);
     let tell = |event: Event| show.event(event);

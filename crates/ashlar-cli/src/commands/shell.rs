@@ -19,7 +19,7 @@ pub fn run(globals: &Globals, args: &Shell) -> Result<Exit, Failed> {
     let Some(index) = plan.modules.get(&name).copied() else {
         return Err(Failed::usage(format!("{name} is a group: it has no sandbox")));
     };
-    let show = Show::new(&session);
+    let show = Show::new(globals, &session.store);
     let cancel = Cancel::new();
     let tell = |event: Event| show.event(event);
     let output = show.on_output(globals);

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use ashlar_build::{Event, Summary};
 use ashlar_execute::OnOutput;
+use ashlar_store::LocalStore;
 
 use crate::args::{Color, Globals};
-use crate::wiring::Session;
 
 pub use json::{Json, seconds};
 pub use text::{Text, count, roughly};
@@ -25,11 +25,11 @@ pub enum Show {
 
 impl Show {
     /// What the arguments ask for.
-    pub fn new(session: &Session) -> Self {
-        if session.globals.json {
+    pub fn new(globals: &Globals, store: &Arc<LocalStore>) -> Self {
+        if globals.json {
             Self::Json(Json)
         } else {
-            Self::Text(Arc::new(Text::new(&session.globals, Arc::clone(&session.store))))
+            Self::Text(Arc::new(Text::new(globals, Arc::clone(store))))
         }
     }
 
