@@ -644,3 +644,44 @@ fn importing_again_reads_only_what_changed() {
 
 #[path = "collect_tests.rs"]
 mod collecting;
+
+/// `cp -p a b` refuses two names of one inode, and `tar` and `cp -a` make hard links of them.
+#[test]
+fn equal_files_of_one_tree_are_files_of_their_own() {
+    use std::os::unix::fs::MetadataExt as _;
+    let fresh = tempfile::tempdir().unwrap();
+    let options = OpenOptions { owner_base: 0, read_only: false };
+    let store = LocalStore::open(&fresh.path().join("store"), options).unwrap();
+    let inodes = |folder: &Path| {
+        let mut inodes: Vec<u64> = ["a", "b", "c", "empty", "hollow"]
+            .iter()
+            .map(|name| fs::metadata(folder.join(name)).unwrap().ino())
+            .collect();
+        inodes.sort_unstable();
+        inodes.dedup();
+        inodes.len()
+    };
+    for round in 0..2 {
+        let workspace = store.workspace("equal").unwrap();
+        let folder = workspace.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("round"), format!("{round}")).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(folder.join(name), "equal").unwrap();
+        }
+        for name in ["empty", "hollow"] {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        let (digest, tree) = store.keep_folder(&folder, Capture::Outputs).unwrap();
+        let moved = store.stage(&digest, &tree).unwrap();
+        assert_eq!(inodes(moved.path()), 5, "moved in");
+        let path = moved.path().to_owned();
+        drop(moved);
+        fs::remove_dir_all(&path).unwrap();
+        let laid = store.stage(&digest, &tree).unwrap();
+        assert_eq!(inodes(laid.path()), 5, "laid out");
+        let dest = fresh.path().join(format!("linked-{round}"));
+        store.check_out(&tree, &dest, Checkout::Link, false).unwrap();
+        assert_eq!(inodes(&dest), 5, "checked out");
+    }
+}

@@ -1,6 +1,6 @@
 //! Folders into blobs: moved in, when a build made them; copied, when they belong to somebody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::blobs::{Blobs, hash};
 use super::keys::{BlobName, Form};
-use super::lay::time;
+use super::lay::{may_be_linked, time};
 use super::parallel::{CHUNK, in_parallel};
 use super::stage::{Sound, adopt, remove_at};
 use crate::capture::{self, Content, Item, Kind, Scan};
@@ -38,7 +38,7 @@ pub(super) fn keep_folder(
         empty(&root, folder)?;
         return Ok(kept);
     }
-    let keeper = Keeper { blobs, root: root.as_fd(), folder, how };
+    let keeper = Keeper { blobs, root: root.as_fd(), folder, how, linked: Mutex::default() };
     let contents = in_files(&scan, |buffer, item| keeper.keep(item, buffer))?;
     let tree = capture::tree(&scan, how, &blobs.owners, &contents);
     let digest = blobs.put_bytes(&tree.encode())?;
@@ -73,7 +73,7 @@ fn copy_in(
     how: Capture,
     cache: Option<&StatCache>,
 ) -> Result<(Digest, Tree), StoreError> {
-    let keeper = Keeper { blobs, root: root.as_fd(), folder, how };
+    let keeper = Keeper { blobs, root: root.as_fd(), folder, how, linked: Mutex::default() };
     let contents = in_files(scan, |buffer, item| keeper.copy(item, cache, buffer))?;
     let tree = capture::tree(scan, how, &blobs.owners, &contents);
     let digest = blobs.put_bytes(&tree.encode())?;
@@ -128,9 +128,16 @@ struct Keeper<'a> {
     root: BorrowedFd<'a>,
     folder: &'a Path,
     how: Capture,
+    linked: Mutex<HashSet<(Digest, Form)>>,
 }
 
 impl Keeper<'_> {
+    /// Whether no file of the folder is a link to this blob yet: see [`super::lay::How::Staged`].
+    fn is_first(&self, digest: &Digest, form: Form) -> bool {
+        let mut linked = self.linked.lock().unwrap_or_else(PoisonError::into_inner);
+        linked.insert((*digest, form))
+    }
+
     fn shown(&self, item: &Item) -> PathBuf {
         capture::shown(self.folder, &item.path)
     }
@@ -169,7 +176,9 @@ impl Keeper<'_> {
             all.strip(fd, &xattrs)?;
             finish(blobs, fd, &meta)
         };
-        match Form::of(&meta) {
+        let form =
+            Form::of(&meta).filter(|form| may_be_linked(&digest) && self.is_first(&digest, *form));
+        match form {
             Some(form) => {
                 let linked = private && {
                     put_right(&fd)
@@ -180,6 +189,7 @@ impl Keeper<'_> {
                     self.replace(item, &fd, &digest, form)?;
                 }
             }
+            // An odd mode or owner, or a file equal to an earlier one: it stays a file of its own.
             None => {
                 if !blobs.has_for_long_inside(&digest)? {
                     self.copy_content(item, &fd, &digest, Form::Plain)?;

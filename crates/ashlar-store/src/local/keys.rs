@@ -33,7 +33,7 @@ pub(crate) fn list_from_bytes(bytes: &[u8]) -> Option<impl Iterator<Item = Diges
 
 /// In which of its two files a blob is meant. Mode and owner belong to the inode, so one file
 /// cannot serve a tree that wants it executable and one that does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     Plain,
     Executable,

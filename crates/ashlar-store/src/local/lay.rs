@@ -1,10 +1,10 @@
 //! A tree laid out as files in an empty folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use ashlar_object::{Dir, File, Meta, Node, Symlink, Tree};
+use ashlar_object::{Digest, Dir, File, Meta, Node, Symlink, Tree};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -21,7 +21,8 @@ use crate::xattrs;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     /// For builds: links to blobs, copies for odd modes and owners, whiteouts as overlays want
-    /// them.
+    /// them. One blob is linked once in a tree: two names of one inode would be "the same file"
+    /// to `cp`, and hard links to `tar`, where the tree has two files that happen to be equal.
     Staged,
     /// For people: links to blobs where the file system and the mode allow it.
     Linked,
@@ -38,7 +39,8 @@ pub(super) struct Lay<'a> {
 }
 
 enum Leaf<'a> {
-    File(&'a File),
+    /// A file, and whether it may be a link to its blob.
+    File(&'a File, bool),
     Symlink(&'a Symlink),
     Whiteout,
 }
@@ -49,6 +51,13 @@ impl Lay<'_> {
         let mut dirs: Vec<(Vec<u8>, &Dir)> = Vec::new();
         let mut leaves: Vec<(Vec<u8>, Leaf<'_>)> = Vec::new();
         list(tree.root(), &[], &mut dirs, &mut leaves);
+        let mut linked = HashSet::new();
+        for (_, leaf) in &mut leaves {
+            if let Leaf::File(file, link) = leaf {
+                let form = Form::of(&file.meta).filter(|_| may_be_linked(&file.digest));
+                *link = form.is_some_and(|form| linked.insert((file.digest, form)));
+            }
+        }
         for (path, _) in dirs.iter().filter(|(path, _)| !path.is_empty()) {
             rustix::fs::mkdirat(self.dest, path.as_slice(), Mode::RWXU)
                 .map_err(failing("make", self.shown(path)))?;
@@ -57,7 +66,7 @@ impl Lay<'_> {
             &leaves,
             || vec![0; CHUNK],
             |buffer, (path, leaf)| match leaf {
-                Leaf::File(file) => self.file(path, file, buffer),
+                Leaf::File(file, link) => self.file(path, file, *link, buffer),
                 Leaf::Symlink(link) => self.symlink(path, link),
                 Leaf::Whiteout => self.whiteout(path),
             },
@@ -73,8 +82,15 @@ impl Lay<'_> {
         shown(self.path, path)
     }
 
-    fn file(&self, path: &[u8], file: &File, buffer: &mut [u8]) -> Result<(), StoreError> {
+    fn file(
+        &self,
+        path: &[u8],
+        file: &File,
+        link: bool,
+        buffer: &mut [u8],
+    ) -> Result<(), StoreError> {
         if self.how != How::Copied
+            && link
             && let Some(form) = Form::of(&file.meta)
         {
             match self.blobs.link(&file.digest, form, self.dest, path)? {
@@ -148,6 +164,12 @@ impl Lay<'_> {
     }
 }
 
+/// Whether a file of a tree may be a link to its blob at all. The empty file is in nearly every
+/// tree: as a link it would be one file across all layers of a root.
+pub(super) fn may_be_linked(digest: &Digest) -> bool {
+    *digest != Digest::EMPTY
+}
+
 /// The time of an entry.
 pub(super) fn time(meta: &Meta) -> ashlar_object::Time {
     meta.extra.as_ref().and_then(|extra| extra.mtime).unwrap_or(FIXED)
@@ -175,7 +197,7 @@ fn list<'a>(
         path.extend_from_slice(name.as_bytes());
         match node {
             Node::Dir(child) => list(child, &path, dirs, leaves),
-            Node::File(file) => leaves.push((path, Leaf::File(file))),
+            Node::File(file) => leaves.push((path, Leaf::File(file, false))),
             Node::Symlink(link) => leaves.push((path, Leaf::Symlink(link))),
             Node::Whiteout => leaves.push((path, Leaf::Whiteout)),
         }
