@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,11 +16,15 @@ use crate::args::Globals;
 
 /// How many lines of a failed log are shown.
 const TAIL: usize = 20;
+/// How many characters of a line of output are shown.
+const WIDTH: usize = 1000;
 
 /// Lines on standard error; standard output stays for what a command was asked for.
 pub struct Text {
     paint: Paint,
     verbose: bool,
+    /// Whether something was said after the last failure.
+    buried: AtomicBool,
     store: Arc<LocalStore>,
     /// There when standard error is a terminal.
     live: Option<Live>,
@@ -42,6 +47,7 @@ impl Text {
         Self {
             paint: Paint::new(globals.color, terminal),
             verbose: globals.verbose > 0,
+            buried: AtomicBool::new(false),
             store,
             live,
         }
@@ -49,6 +55,7 @@ impl Text {
 
     /// A line that stays.
     fn say(&self, text: &str) {
+        self.buried.store(true, Ordering::Relaxed);
         match &self.live {
             // When the terminal is gone there is nobody to tell.
             Some(live) => drop(live.all.println(text)),
@@ -61,8 +68,9 @@ impl Text {
     }
 
     pub fn output(&self, label: &str, bytes: &[u8]) {
-        for line in String::from_utf8_lossy(bytes).lines() {
-            self.say(&format!("{} {line}", self.paint.dim(&format!("{label}:"))));
+        for line in printable(bytes).lines() {
+            let label = self.paint.dim(&format!("{label}:"));
+            self.say(&format!("{label} {}", shortened(line)));
         }
     }
 
@@ -90,11 +98,12 @@ impl Text {
             }
             Event::Started { id } => match &self.live {
                 Some(live) => self.begin(live, id, ""),
-                None => eprintln!("{} {id}", self.paint.dim("building")),
+                None => self.say(&format!("{} {id}", self.paint.dim("building"))),
             },
             Event::Waiting { id } => match &self.live {
                 Some(live) => self.begin(live, id, ": another process builds it"),
-                None => eprintln!("{} {id}: another process builds it", self.paint.dim("waiting")),
+                None => self
+                    .say(&format!("{} {id}: another process builds it", self.paint.dim("waiting"))),
             },
             Event::Ended(report) => self.ended(&report),
             Event::Warning(text) => self.say(&format!("{} {text}", self.paint.yellow("warning:"))),
@@ -179,14 +188,15 @@ impl Text {
             }
         }
         self.say(&text);
+        self.buried.store(false, Ordering::Relaxed);
     }
 
     fn tail(&self, log: &ashlar_object::Digest) -> Option<Vec<String>> {
         let bytes = read(&*self.store, log).ok()??;
-        let text = String::from_utf8_lossy(&bytes);
+        let text = printable(&bytes);
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(TAIL);
-        Some(lines[from..].iter().map(|line| (*line).to_owned()).collect())
+        Some(lines[from..].iter().map(|line| shortened(line)).collect())
     }
 
     pub fn summary(&self, summary: &Summary) {
@@ -223,7 +233,8 @@ impl Text {
             );
         } else if !summary.failures.is_empty() {
             // What went on after a failure may have scrolled it away.
-            for report in &summary.failures {
+            let buried = self.buried.load(Ordering::Relaxed) || summary.failures.len() > 1;
+            for report in summary.failures.iter().filter(|_| buried) {
                 let reason = report.failure.as_ref().map(ToString::to_string).unwrap_or_default();
                 let reason = reason.lines().take(2).collect::<Vec<_>>().join(" ");
                 eprintln!("{} {}: {reason}", self.paint.red("failed"), report.id);
@@ -246,6 +257,20 @@ impl Text {
 /// `1 module`, `3 modules`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Output of a build without what a terminal would act on: it could wipe lines and lie about them.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n").replace('\r', "\n");
+    text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}")
+}
+
+/// A line as far as anybody reads it: some commands print megabytes without an end of line.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{} …", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 /// A forecast, no more exact than forecasts are.

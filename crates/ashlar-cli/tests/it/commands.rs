@@ -1,5 +1,7 @@
 //! Every command of the program, as people and programs see it.
 
+mod asking;
+mod building;
 mod json;
 mod kinds;
 mod manual;
@@ -7,7 +9,6 @@ mod outputs;
 mod project;
 mod store;
 mod terminal;
-mod text;
 mod user;
 
 use crate::support::Project;
