@@ -1,6 +1,7 @@
 //! The executor of this machine: stage what a command sees, run it in a sandbox, keep what it
 //! made.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -122,8 +123,39 @@ impl Sandbox {
     }
 }
 
-impl Executor for Sandbox {
-    fn run(
+/// So little room on a disk is none: a command cannot do anything with it.
+const NO_ROOM: u64 = 64 << 10;
+
+impl Sandbox {
+    /// Whether the disk of the store has no room left.
+    fn is_full(&self) -> bool {
+        // A disk that cannot be asked has other faults than being full.
+        rustix::fs::statvfs(self.store.path()).is_ok_and(|disk| {
+            // Only the machine's root may use all of it.
+            let root = self.options.owner_base != 0;
+            let blocks = if root { disk.f_bfree } else { disk.f_bavail };
+            // Some file systems do not count files.
+            blocks * disk.f_frsize < NO_ROOM || (disk.f_files > 0 && disk.f_ffree == 0)
+        })
+    }
+
+    fn full(&self) -> ExecuteError {
+        ExecuteError::Store(StoreError::Full { path: self.store.path().to_path_buf() })
+    }
+
+    /// An error that comes from a full disk says so.
+    fn blame_the_disk(&self, error: ExecuteError) -> ExecuteError {
+        let blamed = match &error {
+            ExecuteError::Workspace { source, .. } => {
+                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            }
+            ExecuteError::Sandbox(_) => self.is_full(),
+            ExecuteError::Lacks { .. } | ExecuteError::Store(_) => false,
+        };
+        if blamed { self.full() } else { error }
+    }
+
+    fn run_prepared(
         &self,
         request: &Request,
         jobs: &Jobs,
@@ -138,9 +170,13 @@ impl Executor for Sandbox {
         let mut log = Log::new();
         let end = attempt.run(request.timeout, cancel, &mut log, &mut |lines| {
             (self.options.on_output)(&request.label, lines);
-        })?;
+        });
+        // Looked at now, while what the command wrote is still there.
+        let end = end.map_err(|error| self.blame_the_disk(error))?;
         let outcome = match end {
             End::Exited(0) => self.keep(request, &prepared)?,
+            // Whatever it says, it says it for lack of room.
+            End::Exited(_) if self.is_full() => return Err(self.full()),
             End::Exited(code) => Outcome::Failed(code),
             End::TimedOut(after) => Outcome::TimedOut(after),
             End::Cancelled => Outcome::Cancelled,
@@ -155,5 +191,16 @@ impl Executor for Sandbox {
             nanos: since_epoch.subsec_nanos(),
         };
         Ok(Finished { outcome, log, started, took: begun.elapsed() })
+    }
+}
+
+impl Executor for Sandbox {
+    fn run(
+        &self,
+        request: &Request,
+        jobs: &Jobs,
+        cancel: &Cancel,
+    ) -> Result<Finished, ExecuteError> {
+        self.run_prepared(request, jobs, cancel).map_err(|error| self.blame_the_disk(error))
     }
 }
