@@ -197,7 +197,7 @@ def urgent_first(modules: dict[str, dict], took: dict[str, float]) -> list[str]:
     return sorted(modules, key=length, reverse=True)
 
 
-def measure(context, target: str, ratio: float, one_by_one: bool) -> list[Row]:
+def measure(context, target: str, ratio: float | None, one_by_one: bool) -> list[Row]:
     firmware = context.firmware()
     plain, modules = prepare(context, firmware, target)
     settle()
