@@ -67,6 +67,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Index {
     place: Place,
     idle: Mutex<Vec<Pooled>>,
+    /// The only connection, where the disk has no room for what connections share.
+    alone: Mutex<Option<Connection>>,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -94,14 +96,19 @@ impl Index {
         } else {
             Place::File { path, aside, read_only }
         };
-        let index = Self { place, idle: Mutex::default(), warnings: Mutex::default() };
+        let index = Self::at(place);
         index.with("open", |_| Ok(()))?;
         Ok(index)
     }
 
     pub fn in_memory() -> Result<Self, StoreError> {
         let place = Place::Memory(Mutex::new(in_memory()?));
-        Ok(Self { place, idle: Mutex::default(), warnings: Mutex::default() })
+        Ok(Self::at(place))
+    }
+
+    fn at(place: Place) -> Self {
+        let (idle, alone, warnings) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { place, idle, alone, warnings }
     }
 
     /// Whether writes go nowhere.
@@ -133,6 +140,11 @@ impl Index {
         let mut attempts = 0;
         loop {
             attempts += 1;
+            if let Some(connection) =
+                &mut *self.alone.lock().unwrap_or_else(PoisonError::into_inner)
+            {
+                return run(connection).map_err(|e| self.failed(doing, e));
+            }
             let done = self.pooled(path, read_only).and_then(|mut pooled| {
                 let done = run(&mut pooled.connection);
                 if done.is_ok() {
@@ -144,6 +156,14 @@ impl Index {
                 Err(e) if is_damage(&e) && attempts < 3 && !read_only => {
                     self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
                     self.begin_anew(path, aside, &e)?;
+                }
+                Err(e) if lacks_room_to_share(&e) && attempts < 3 && !read_only => {
+                    self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+                    if alone.is_none() {
+                        // Somebody else may have it open; then it stays at the first error.
+                        *alone = Some(open_alone(path).map_err(|_| self.failed(doing, e))?);
+                    }
                 }
                 done => return done.map_err(|e| self.failed(doing, e)),
             }
@@ -224,6 +244,7 @@ impl Index {
         };
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::Full { path },
+            _ if lacks_room_to_share(&source) => StoreError::Full { path },
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { path },
             _ => StoreError::Index { doing, source },
         }
@@ -244,6 +265,20 @@ fn open_file(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
+    set_up(connection)
+}
+
+/// Opens the file for this process alone: then nothing is shared through a file beside it, for
+/// which a full disk has no room. What is there can be read, and removed.
+fn open_alone(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(PATIENCE / 10)?;
+    connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE;")?;
+    set_up(connection)
+}
+
+fn set_up(connection: Connection) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(64);
     // A power cut may take the last transactions, never the order of what is left; results that
     // are lost so are built again. Waiting for the disk at each would cost more.
@@ -284,6 +319,12 @@ fn is_whole(connection: &Connection) -> bool {
     connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
         .is_ok_and(|answer| answer == "ok")
+}
+
+/// Whether there was no room for the file that connections to one index share.
+fn lacks_room_to_share(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(e, _)
+        if e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {

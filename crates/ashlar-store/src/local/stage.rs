@@ -101,6 +101,11 @@ fn hold(blobs: &Blobs, name: &str) -> rustix::io::Result<Option<(OwnedFd, u64)>>
         let fd = match rustix::fs::openat(&blobs.home, name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),
+            // What stands there is no folder.
+            Err(Errno::NOTDIR | Errno::LOOP) if !blobs.read_only => {
+                discard(blobs, name)?;
+                continue;
+            }
             Err(e) => return Err(e),
         };
         lock(&fd, FlockOperation::LockShared)?;
@@ -177,8 +182,13 @@ pub(super) fn discard(blobs: &Blobs, name: &str) -> rustix::io::Result<()> {
         other => other?,
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(&blobs.home, aside.as_str(), flags, Mode::empty())?;
-    if try_lock(&fd, FlockOperation::NonBlockingLockExclusive)? {
+    let unused = match rustix::fs::openat(&blobs.home, aside.as_str(), flags, Mode::empty()) {
+        Ok(fd) => try_lock(&fd, FlockOperation::NonBlockingLockExclusive)?,
+        // Somebody had put something else in its place.
+        Err(Errno::NOTDIR | Errno::LOOP) => true,
+        Err(e) => return Err(e),
+    };
+    if unused {
         removal::remove(blobs.home.as_fd(), aside.as_bytes())?;
     }
     Ok(())
