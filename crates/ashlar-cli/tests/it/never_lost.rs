@@ -5,6 +5,7 @@ mod damaged;
 mod failed;
 mod full;
 mod killed;
+mod mounts;
 mod random;
 mod refused;
 mod running;
