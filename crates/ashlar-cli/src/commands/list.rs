@@ -20,7 +20,7 @@ pub fn run(globals: &Globals) -> Result<Exit, Failed> {
                 "kind": module.build.kind.as_str(),
                 "description": module.description,
                 "base": module.base,
-                "depends": module.depends.iter().map(|d| d.as_str()).collect::<Vec<_>>(),
+                "depends": module.depends.iter().map(ashlar_recipe::ModuleName::as_str).collect::<Vec<_>>(),
                 "default": session.project.default.contains(name),
             }));
             continue;

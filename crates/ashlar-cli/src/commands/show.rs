@@ -15,7 +15,7 @@ pub fn run(globals: &Globals, args: &Show) -> Result<Exit, Failed> {
     let name = session.module(&args.module)?;
     let (_, plan) = session.plan(std::slice::from_ref(&args.module))?;
     let module = &session.project.modules[&name];
-    let depends: Vec<&str> = module.depends.iter().map(|d| d.as_str()).collect();
+    let depends: Vec<&str> = module.depends.iter().map(ashlar_recipe::ModuleName::as_str).collect();
     let Some(index) = plan.modules.get(&name) else {
         if globals.json {
             show::line(&json!({

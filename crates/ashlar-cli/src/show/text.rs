@@ -151,7 +151,7 @@ impl Text {
                 self.paint.green("cut off")
             )),
             StepOutcome::Built => {
-                self.say(&format!("{} {id} in {took}", self.paint.green("built")))
+                self.say(&format!("{} {id} in {took}", self.paint.green("built")));
             }
             StepOutcome::Skipped if self.verbose => {
                 self.say(&format!("{} {id}", self.paint.yellow("skipped")));
