@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -68,7 +69,12 @@ def seconds(command: list, cwd: Path, env: dict | None = None) -> float:
             begun = time.perf_counter()
             pid = os.posix_spawn(program, [str(word) for word in command],
                                  os.environ if env is None else env, file_actions=files)
-            _, status = os.waitpid(pid, 0)
+            try:
+                _, status = os.waitpid(pid, 0)
+            except BaseException:  # a signal: nothing goes on behind our back
+                os.kill(pid, signal.SIGTERM)
+                os.waitpid(pid, 0)
+                raise
             took = time.perf_counter() - begun
             errors.seek(0)
             last = errors.read().decode(errors="replace").splitlines()[-25:]
