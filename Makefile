@@ -19,7 +19,7 @@ install-needs:
 
 # What the tests take besides.
 install-test-needs: install-needs
-	@scripts/install busybox-static e2fsprogs python3 strace zstd xz-utils bzip2 unzip zip
+	@scripts/install busybox-static diffutils e2fsprogs python3 tar zstd xz-utils bzip2 unzip zip
 
 build: install-needs
 	$(CARGO) build --release --locked --quiet --package ashlar-cli
@@ -36,7 +36,7 @@ check:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --document-private-items
 
 bench: build
-	@scripts/install hyperfine ninja-build casync ostree rsync zstd
+	@scripts/install python3 busybox-static time make tar util-linux findutils ninja-build casync ostree rsync zstd
 	bench/run
 
 clean:

@@ -220,7 +220,12 @@ impl<'p> Dispatcher<'p> {
         left.extend(self.ready.iter().map(|(_, step)| *step));
         left.sort_unstable();
         for step in left {
-            let report = report(self.plan, step, &Ended::not_tried());
+            let mut report = report(self.plan, step, &Ended::not_tried());
+            // A module whose own source or packages failed has failed itself; its reason was told.
+            let id = &report.id.module;
+            if report.is_module && summary.failures.iter().any(|failed| failed.id.module == *id) {
+                report.outcome = StepOutcome::Failed;
+            }
             summary.count(&report);
             (engine.tell)(Event::Ended(Box::new(report)));
         }

@@ -185,7 +185,7 @@ pub struct Summary {
 impl Summary {
     /// Counts a step that ended.
     pub(crate) fn count(&mut self, report: &StepReport) {
-        if report.outcome == StepOutcome::Failed {
+        if report.outcome == StepOutcome::Failed && report.failure.is_some() {
             self.failures.push(report.clone());
         }
         if !report.is_module {

@@ -43,6 +43,9 @@ pub fn find_project(start: &Path) -> Result<PathBuf, FrontError> {
         path: start.to_owned(),
         source,
     })?;
+    if let Err(source) = std::fs::read_dir(&start) {
+        return Err(FrontError::Io { doing: "use", path: start, source });
+    }
     start
         .ancestors()
         .find(|folder| folder.join(ashlar_recipe::PROJECT_FILE).is_file())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The name of a module: `net/lldpd` for `modules/net/lldpd.toml`. Letters, digits, `.`, `_`, `+`
-/// and `-` between slashes; no part begins with a dot.
+/// and `-` between slashes; no part begins with a dot or a dash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModuleName(Arc<str>);
 
@@ -27,8 +27,8 @@ impl ModuleName {
             if part.is_empty() {
                 return Err("a module name has no empty part between slashes");
             }
-            if part.starts_with('.') {
-                return Err("no part of a module name begins with a dot");
+            if part.starts_with(['.', '-']) {
+                return Err("no part of a module name begins with a dot or a dash");
             }
             if !part.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c)) {
                 return Err("a module name has letters, digits, `.`, `_`, `+`, `-` and `/` only");

@@ -9,8 +9,8 @@ use ashlar_store::{Capture, Store, StoreError};
 use crate::patch::Patch;
 use crate::unpack::{is_archive, normalise, without_top};
 use crate::{
-    Apt, AptError, DscError, Keep, SourceError, ToolRequest, UrlError, control_fields, dsc, git,
-    patch, unpack, url,
+    Apt, AptError, DscError, Keep, SourceError, ToolRequest, UnpackError, UrlError, control_fields,
+    dsc, git, patch, unpack, url,
 };
 
 /// Finds the digest of a file that was fetched earlier by its SHA-256.
@@ -229,6 +229,10 @@ impl<'a> Fetcher<'a> {
         std::fs::create_dir(&raw).map_err(SourceError::io("create", &raw))?;
         let bad = |e| SourceError::Unpack(name.to_owned(), e);
         let is_archive = unpack_it && is_archive(&mut *self.open(digest)?).map_err(bad)?;
+        if unpack_it && !is_archive && says_archive(name) {
+            // A server's error page under the name of an archive, for instance.
+            return Err(bad(UnpackError::Unknown));
+        }
         let tree = if is_archive {
             unpack(&mut *self.open(digest)?, &raw, Keep::Content).map_err(bad)?;
             without_top(&raw)?
@@ -325,6 +329,13 @@ pub(crate) fn open(
     digest: &Digest,
 ) -> Result<Box<dyn std::io::Read + Send>, SourceError> {
     Ok(store.open(digest)?.ok_or(StoreError::Missing(*digest))?)
+}
+
+/// Whether a file of this name is expected to be an archive.
+fn says_archive(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".zip"].iter().any(|end| name.ends_with(end))
+        || name.rsplit_once('.').is_some_and(|(stem, _)| stem.ends_with(".tar"))
 }
 
 /// 64 hexadecimal digits of either case.

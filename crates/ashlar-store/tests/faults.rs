@@ -195,8 +195,9 @@ fn more_links_than_a_file_can_have() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("store"));
     let out = dir.path().join("out");
-    folder(&out, &[("empty".into(), Vec::new()), ("full".into(), b"1".to_vec())]);
+    folder(&out, &[("shared".into(), b"shared".to_vec()), ("full".into(), b"1".to_vec())]);
     let (digest, tree) = store.keep_folder(&out, Capture::Outputs).unwrap();
+    let shared = Digest::of(b"shared");
     let blob =
         |digest: &Digest| store.path().join("blobs").join(&digest.hex()[..2]).join(digest.hex());
     let links = dir.path().join("links");
@@ -204,7 +205,7 @@ fn more_links_than_a_file_can_have() {
     let mut count = 0;
     let more = |count: &mut u64| {
         *count += 1;
-        std::fs::hard_link(blob(&Digest::EMPTY), links.join(count.to_string())).is_ok()
+        std::fs::hard_link(blob(&shared), links.join(count.to_string())).is_ok()
     };
     while more(&mut count) {
         if count > 70_000 {
@@ -212,15 +213,15 @@ fn more_links_than_a_file_can_have() {
             return;
         }
     }
-    let inode = std::fs::metadata(blob(&Digest::EMPTY)).unwrap().ino();
-    let files = [("empty".into(), Vec::new()), ("full".into(), b"2".to_vec())];
+    let inode = std::fs::metadata(blob(&shared)).unwrap().ino();
+    let files = [("shared".into(), b"shared".to_vec()), ("full".into(), b"2".to_vec())];
     folder(&out, &files);
     let (other_digest, other) = store.keep_folder(&out, Capture::Outputs).unwrap();
     for (digest, tree) in [(&digest, &tree), (&other_digest, &other)] {
         let staged = open(store.path()).stage(digest, tree).unwrap();
-        assert_eq!(std::fs::metadata(staged.path().join("empty")).unwrap().len(), 0);
+        assert_eq!(std::fs::metadata(staged.path().join("shared")).unwrap().len(), 6);
     }
-    assert_ne!(std::fs::metadata(blob(&Digest::EMPTY)).unwrap().ino(), inode);
+    assert_ne!(std::fs::metadata(blob(&shared)).unwrap().ino(), inode);
     assert!(store.verify(false, &|_, _| {}).unwrap().is_clean());
 }
 

@@ -101,9 +101,9 @@ impl Text {
                 None => self.say(&format!("{} {id}", self.paint.dim("building"))),
             },
             Event::Waiting { id } => match &self.live {
-                Some(live) => self.begin(live, id, ": another process builds it"),
+                Some(live) => self.begin(live, id, ": it is being built already"),
                 None => self
-                    .say(&format!("{} {id}: another process builds it", self.paint.dim("waiting"))),
+                    .say(&format!("{} {id}: it is being built already", self.paint.dim("waiting"))),
             },
             Event::Ended(report) => self.ended(&report),
             Event::Warning(text) => self.say(&format!("{} {text}", self.paint.yellow("warning:"))),
@@ -157,6 +157,8 @@ impl Text {
                 self.say(&format!("{} {id}", self.paint.yellow("skipped")));
             }
             StepOutcome::Skipped => {}
+            // Its source failed, and that was told.
+            StepOutcome::Failed if report.failure.is_none() => {}
             StepOutcome::Failed => self.failed(report, &took),
         }
     }

@@ -52,7 +52,7 @@ kind = "group"
         r#"modules/a.toml:1:12: `../x` cannot be a module
   depends = ["../x"]
              ^^^^^^
-  help: no part of a module name begins with a dot
+  help: no part of a module name begins with a dot or a dash
 "#,
     );
 }

@@ -346,10 +346,10 @@ fn odd_file_names() {
         ],
         &[],
         r#"`modules/../x.toml` cannot be a module
-  help: no part of a module name begins with a dot; rename the file, or move it out of `modules/`
+  help: no part of a module name begins with a dot or a dash; rename the file, or move it out of `modules/`
 
 `modules/.hidden.toml` cannot be a module
-  help: no part of a module name begins with a dot; rename the file, or move it out of `modules/`
+  help: no part of a module name begins with a dot or a dash; rename the file, or move it out of `modules/`
 
 `modules/a b.toml` cannot be a module
   help: a module name has letters, digits, `.`, `_`, `+`, `-` and `/` only; rename the file, or move it out of `modules/`

@@ -57,9 +57,12 @@ error: cannot read `modules`: the name of `modules/n�x.toml` is not UTF-8: ren
 fn names_on_the_command_line() {
     let project = with("[build]\nkind = \"group\"\n");
     for (name, expected) in [
-        ("../x", "error: `../x`: no part of a module name begins with a dot\n"),
-        ("modules/../x", "error: `modules/../x`: no part of a module name begins with a dot\n"),
-        ("..x", "error: `..x`: no part of a module name begins with a dot\n"),
+        ("../x", "error: `../x`: no part of a module name begins with a dot or a dash\n"),
+        (
+            "modules/../x",
+            "error: `modules/../x`: no part of a module name begins with a dot or a dash\n",
+        ),
+        ("..x", "error: `..x`: no part of a module name begins with a dot or a dash\n"),
         ("/etc/passwd", "error: `/etc/passwd`: a module name has no empty part between slashes\n"),
         ("", "error: ``: a module name cannot be empty\n"),
         ("nothing-like-it", "error: there is no module `nothing-like-it`\n"),

@@ -106,7 +106,7 @@ fn archives_that_escape() {
 building x (source)
 failed x (source) after [TIME]: cannot unpack up.tar: the entry `../../evil` cannot be inside the destination: it has a `.` or `..` component
   help: do not use this archive: no honest one is like that
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
         ),
@@ -118,7 +118,7 @@ failed x (source) after [TIME]: cannot unpack up.tar: the entry `../../evil` can
 building x (source)
 failed x (source) after [TIME]: cannot unpack root.tar: the entry `/tmp/evil` cannot be inside the destination: it has an absolute path
   help: do not use this archive: no honest one is like that
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
         ),
@@ -130,7 +130,7 @@ failed x (source) after [TIME]: cannot unpack root.tar: the entry `/tmp/evil` ca
 building x (source)
 failed x (source) after [TIME]: cannot unpack link.tar: the entry `l/evil` cannot be inside the destination: it has a link or file of the archive on its way
   help: do not use this archive: no honest one is like that
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
         ),
@@ -142,7 +142,7 @@ failed x (source) after [TIME]: cannot unpack link.tar: the entry `l/evil` canno
 building x (source)
 failed x (source) after [TIME]: cannot unpack hard.tar: the entry `l → /etc/passwd` cannot be inside the destination: it has an absolute path
   help: do not use this archive: no honest one is like that
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
         ),
@@ -153,7 +153,7 @@ failed x (source) after [TIME]: cannot unpack hard.tar: the entry `l → /etc/pa
 1 module to build
 building x (source)
 failed x (source) after [TIME]: cannot unpack device.tar: the entry `null` is a character device
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
         ),
@@ -165,7 +165,7 @@ failed x (source) after [TIME]: cannot unpack device.tar: the entry `null` is a 
 building x (source)
 failed x (source) after [TIME]: cannot unpack up.zip: the entry `../../evil` cannot be inside the destination: it has a `.` or `..` component
   help: do not use this archive: no honest one is like that
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
         ),
@@ -177,7 +177,7 @@ failed x (source) after [TIME]: cannot unpack up.zip: the entry `../../evil` can
 building x (source)
 failed x (source) after [TIME]: cannot unpack root.zip: the entry `/tmp/evil` cannot be inside the destination: it has an absolute path
   help: do not use this archive: no honest one is like that
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
         ),
@@ -226,7 +226,7 @@ fn what_is_fetched_is_not_what_was_expected() {
 1 module to build
 building x (source)
 failed x (source) after [TIME]: cannot read file://[ROOT]/project/none: No such file or directory (os error 2)
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
     );
