@@ -237,7 +237,7 @@ impl Engine<'_> {
             .as_ref()
             .is_some_and(|base| matches!(self.project.bases.get(base), Some(Base::Host)));
         let layers = self.layers(step, module.base.as_deref(), results)?;
-        let (layers, mut root) = self.trees.over(layers, &outputs, &module.outputs.overlap)?;
+        let (layers, mut root) = self.trees.over(&layers, &outputs, &module.outputs.overlap)?;
         let source = self.source(step, module, results)?;
         if let Some(source) = &source {
             let at = ashlar_execute::SOURCE.trim_start_matches('/');

@@ -33,7 +33,7 @@ pub struct Memo {
     /// Source folders and links, with the digests of their trees.
     trees: Vec<(PathBuf, Sum)>,
     /// Lists of globs of patches, with what they matched.
-    patches: Vec<(Vec<String>, u32, Vec<(String, Sum, u32)>)>,
+    patches: Vec<Patches>,
     /// The globs of common files, with what they matched.
     common: (Vec<String>, Vec<(String, Sum)>),
     /// The targets.
@@ -46,6 +46,9 @@ pub struct Memo {
 struct Stat(u64, u64, u32, u64, i64, i64);
 
 type Sum = ([u8; 32], u64);
+
+/// Globs, how many leading components patches name, and each patch by name.
+type Patches = (Vec<String>, u32, Vec<(String, Sum, u32)>);
 
 fn sum(digest: Digest) -> Sum {
     (digest.hash, digest.size)
@@ -106,7 +109,7 @@ impl Memo {
                     memo.trees.push((path.clone(), sum(*digest)));
                 }
                 (Base::Archive(path), BaseFact::Archive(_)) => {
-                    names.push(path.to_str()?.to_owned())
+                    names.push(path.to_str()?.to_owned());
                 }
                 // A build on the machine's own files looks at them, and warns, every time.
                 _ => return None,

@@ -16,8 +16,11 @@ use crate::expect::path_glob;
 pub struct Trees {
     read: Mutex<HashMap<Digest, Tree>>,
     merged: Mutex<HashMap<Vec<Digest>, Tree>>,
-    rewritten: Mutex<HashMap<(Vec<Digest>, Digest), Arc<Kept>>>,
+    /// Outputs as they are laid over a root, by the root's layers and the output.
+    rewritten: Mutex<HashMap<OverRoot, Arc<Kept>>>,
 }
+
+type OverRoot = (Vec<Digest>, Digest);
 
 impl Trees {
     /// A tree of the store.
@@ -64,17 +67,17 @@ impl Trees {
     /// tree that they show together.
     pub(crate) fn over(
         &self,
-        layers: Vec<Kept>,
+        layers: &[Kept],
         outputs: &[(String, Kept)],
         overlap: &[String],
     ) -> Result<(Vec<Kept>, Tree), Failure> {
-        let base = self.merged(&layers);
+        let base = self.merged(layers);
         let allowed: Vec<_> = overlap.iter().filter_map(|glob| path_glob(glob).ok()).collect();
-        let mut all = layers.clone();
+        let mut all = layers.to_vec();
         let mut together = Tree::default();
         let mut placed: Vec<(&str, Arc<Kept>)> = Vec::new();
         for (name, output) in outputs {
-            let kept = self.rewritten(&layers, &base, output);
+            let kept = self.rewritten(layers, &base, output);
             let found: Vec<String> = conflicts(&together, &kept.tree)
                 .iter()
                 .map(|conflict| conflict.path.to_string())
@@ -124,14 +127,14 @@ mod tests {
             ("two".to_owned(), kept(&[("usr/y", "1"), ("usr/same", "s")])),
             ("three".to_owned(), kept(&[("usr/x", "3")])),
         ];
-        let failure = trees.over(vec![], &outputs, &[]).unwrap_err();
+        let failure = trees.over(&[], &outputs, &[]).unwrap_err();
         let expected = Failure::Overlap {
             path: "usr/x".into(),
             modules: ["one".into(), "three".into()],
             more: 0,
         };
         assert_eq!(failure, expected);
-        let (layers, root) = trees.over(vec![], &outputs, &["usr/x".into()]).unwrap();
+        let (layers, root) = trees.over(&[], &outputs, &["usr/x".into()]).unwrap();
         assert_eq!(layers.len(), 3);
         let Some(Node::File(file)) = root.get(&"usr/x".parse().unwrap()) else { panic!() };
         assert_eq!(file.digest, Digest::of(b"3"), "the later one wins");

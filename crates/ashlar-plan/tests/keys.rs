@@ -208,7 +208,7 @@ fn every_input_changes_the_key_and_is_named() {
         ),
         (
             was.clone().with(|f| {
-                f.sources.get_mut(&name("app")).unwrap()[0].patches[1].1 = Digest::of(b"edited")
+                f.sources.get_mut(&name("app")).unwrap()[0].patches[1].1 = Digest::of(b"edited");
             }),
             "patch patches/02-two.patch",
         ),
@@ -232,7 +232,7 @@ fn every_input_changes_the_key_and_is_named() {
         ),
         (
             was.clone().with(|f| {
-                f.sources.get_mut(&name("lib")).unwrap()[0].tree = Some(Digest::of(b"lib2"))
+                f.sources.get_mut(&name("lib")).unwrap()[0].tree = Some(Digest::of(b"lib2"));
             }),
             "source src/lib",
         ),
