@@ -54,7 +54,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// An executor over a store. Nothing is looked at yet; see [`crate::probe`].
+    /// An executor over a store. Nothing is looked at yet; see [`crate::probe()`].
     #[must_use]
     pub fn new(store: Arc<LocalStore>, options: SandboxOptions) -> Self {
         Self { store, options, skeleton: Mutex::default(), failed: Mutex::default() }

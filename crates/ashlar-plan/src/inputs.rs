@@ -5,7 +5,7 @@ use std::fmt;
 use ashlar_object::{CanonicalHasher, Digest, StepKey};
 use serde::{Deserialize, Serialize};
 
-/// What an input is. The text forms are for people; keys use [`InputName::tag`] and the name.
+/// What an input is. The text forms are for people; keys use a fixed number and the name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "input", content = "name")]
 pub enum InputName {
