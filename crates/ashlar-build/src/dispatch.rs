@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ashlar_object::StepKey;
 use ashlar_plan::{Plan, StepId, StepIndex, Work, forecast, priorities};
+use ashlar_recipe::Kind;
 use ashlar_store::{Found, Journal, RecordedOutcome, StepRecord, Store, StoreError, put};
 
 use crate::engine::{Ended, Engine, Results, now};
@@ -273,13 +274,16 @@ impl<'p> Dispatcher<'p> {
         scope.spawn(move || {
             let ended = if fetch {
                 (engine.tell)(Event::Started { id: engine.plan.steps[step].id.clone() });
-                engine.run(step, &needed, again)
+                engine.run(step, &needed, again, None)
             } else {
-                match engine.jobs.acquire(engine.cancel) {
+                // What does not share jobs while it runs is given what is free when it begins.
+                let alone = holds_jobs(engine.plan, step);
+                let wanted = if alone { engine.jobs.total() } else { 1 };
+                match engine.jobs.acquire_many(wanted, engine.cancel) {
                     None => Ended::not_tried(),
-                    Some(_token) => {
+                    Some(tokens) => {
                         (engine.tell)(Event::Started { id: engine.plan.steps[step].id.clone() });
-                        engine.run(step, &needed, again)
+                        engine.run(step, &needed, again, alone.then(|| tokens.count()))
                     }
                 }
             };
@@ -322,6 +326,15 @@ impl<'p> Dispatcher<'p> {
             None => self.stopped |= !options.keep_going,
         }
         Ok(())
+    }
+}
+
+/// Whether a step runs several jobs at once without speaking the jobserver's protocol: ninja does
+/// not, and debhelper takes it away from what it calls.
+fn holds_jobs(plan: &Plan, step: StepIndex) -> bool {
+    match &plan.steps[step].work {
+        Work::Build(module) => matches!(module.build.kind, Kind::Meson | Kind::Deb),
+        _ => false,
     }
 }
 

@@ -72,20 +72,28 @@ pub(crate) struct Prepared {
 }
 
 impl Engine<'_> {
-    /// Runs a step unless somebody else has meanwhile. `again` ignores what is kept.
-    pub(crate) fn run(&self, index: StepIndex, results: &Results, again: bool) -> Ended {
+    /// Runs a step unless somebody else has meanwhile. `again` ignores what is kept; `held` says
+    /// how many jobs the caller holds for a command that does not speak the jobserver's protocol.
+    pub(crate) fn run(
+        &self,
+        index: StepIndex,
+        results: &Results,
+        again: bool,
+        held: Option<usize>,
+    ) -> Ended {
         let began = Instant::now();
         let started = now();
         let step = &self.plan.steps[index];
-        let mut ended = self.try_run(step, index, results, again).unwrap_or_else(|failure| Ended {
-            outcome: StepOutcome::Failed,
-            found: None,
-            action: None,
-            log: None,
-            failure: Some(failure),
-            took: Duration::ZERO,
-            started,
-        });
+        let mut ended =
+            self.try_run(step, index, results, again, held).unwrap_or_else(|failure| Ended {
+                outcome: StepOutcome::Failed,
+                found: None,
+                action: None,
+                log: None,
+                failure: Some(failure),
+                took: Duration::ZERO,
+                started,
+            });
         if ended.took.is_zero() && ended.outcome != StepOutcome::Hit {
             ended.took = began.elapsed();
         }
@@ -98,6 +106,7 @@ impl Engine<'_> {
         index: StepIndex,
         results: &Results,
         again: bool,
+        held: Option<usize>,
     ) -> Result<Ended, Failure> {
         let started = now();
         // Held until the result is kept: whoever waits for it finds the result.
@@ -128,7 +137,8 @@ impl Engine<'_> {
         }
         let (kept, log, began, took) = match (prepared.made, prepared.request) {
             (Some(made), _) => (made, Digest::EMPTY, started, Duration::ZERO),
-            (None, Some(request)) => {
+            (None, Some(mut request)) => {
+                request.held_jobs = held;
                 let finished = self.executor.run(&request, self.jobs, self.cancel)?;
                 let failed = |failure| Ended {
                     outcome: StepOutcome::Failed,
@@ -263,6 +273,7 @@ impl Engine<'_> {
             keep: Keep::Outputs,
             timeout: module.build.timeout,
             many_ids: false,
+            held_jobs: None,
         };
         Ok(Prepared { action, request: Some(request), made: None })
     }
@@ -271,6 +282,15 @@ impl Engine<'_> {
         let Some(Base::Debian { suite, variant, .. }) = self.project.bases.get(name) else {
             return Err(Failure::project(format!("the base `{name}` is not Debian's")));
         };
+        // It runs on the machine's own files, so it is looked for there and nowhere else.
+        let folders = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+        if !folders.iter().any(|folder| Path::new(folder).join("mmdebstrap").exists()) {
+            return Err(Failure::Error {
+                message: "`mmdebstrap` is not installed, which makes Debian bases".to_owned(),
+                advice: Some("install it: `apt-get install mmdebstrap`".to_owned()),
+                kind: ErrorKind::Machine,
+            });
+        }
         let ids = self.facts.lock.base.get(name).map(|b| b.packages.clone()).unwrap_or_default();
         let debs = self.debs(&ids)?;
         let command = command::base(self.facts, suite, variant);
@@ -285,6 +305,7 @@ impl Engine<'_> {
             keep: Keep::Root,
             timeout: None,
             many_ids: true,
+            held_jobs: None,
         };
         Ok(Prepared { action, request: Some(request), made: None })
     }
@@ -316,6 +337,7 @@ impl Engine<'_> {
             keep: Keep::Changes,
             timeout: None,
             many_ids: true,
+            held_jobs: None,
         };
         Ok(Prepared { action, request: Some(request), made: None })
     }
@@ -348,7 +370,7 @@ impl Engine<'_> {
     ) -> Result<Vec<Kept>, Failure> {
         let mut layers = Vec::new();
         if let Some(Base::Path(path)) = base.and_then(|b| self.project.bases.get(b)) {
-            layers.push(crate::sources::folder_base(self, path)?);
+            layers.push(self.trees.folder(path, || crate::sources::folder_base(self, path))?);
         }
         for layer in &step.layers {
             layers.push(self.outputs(*layer, results)?);

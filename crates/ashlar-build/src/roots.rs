@@ -1,6 +1,7 @@
 //! What a step sees as its root: layers, outputs of dependencies laid over them, sources.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ashlar_execute::Kept;
@@ -14,6 +15,7 @@ use crate::expect::path_glob;
 /// stands on it.
 #[derive(Default)]
 pub struct Trees {
+    folders: Mutex<HashMap<PathBuf, Kept>>,
     read: Mutex<HashMap<Digest, Tree>>,
     merged: Mutex<HashMap<Vec<Digest>, Tree>>,
     /// Outputs as they are laid over a root, by the root's layers and the output.
@@ -31,6 +33,23 @@ impl Trees {
         let tree = read_tree(store, &digest)?.ok_or(StoreError::Missing(digest))?;
         lock(&self.read).insert(digest, tree.clone());
         Ok(Kept { digest, tree })
+    }
+
+    /// A folder of the project that many steps stand on: read once in a build, whose keys are
+    /// those of that moment.
+    pub(crate) fn folder(
+        &self,
+        path: &Path,
+        read: impl FnOnce() -> Result<Kept, Failure>,
+    ) -> Result<Kept, Failure> {
+        // Held while reading: two steps that begin together need not both read it.
+        let mut folders = lock(&self.folders);
+        if let Some(kept) = folders.get(path) {
+            return Ok(kept.clone());
+        }
+        let kept = read()?;
+        folders.insert(path.to_owned(), kept.clone());
+        Ok(kept)
     }
 
     /// Remembers a tree that was just made.

@@ -55,6 +55,7 @@ fn measure(folder: &Path, runs: usize) -> Result<(), Box<dyn std::error::Error>>
         keep: Keep::Outputs,
         timeout: None,
         many_ids: false,
+        held_jobs: None,
     };
     let jobs = Jobs::new(2)?;
     let mut times = Vec::new();

@@ -73,6 +73,10 @@ pub struct Request {
     /// Whether user and group ids other than 0 must exist inside, because packages are
     /// installed.
     pub many_ids: bool,
+    /// For commands that run several jobs and do not speak the jobserver's protocol: how many
+    /// tokens the caller holds for this one. `JOBS` is then that number, and no jobserver is
+    /// offered.
+    pub held_jobs: Option<usize>,
 }
 
 /// How a command ended.

@@ -104,7 +104,7 @@ impl Prepared {
             mounts,
             bwrap,
             arguments: request.command.arguments.clone(),
-            environment: environment(&request.command.environment, jobs),
+            environment: environment(&request.command.environment, jobs, request.held_jobs),
             directory: format!("/{}", request.command.working_directory.trim_start_matches('/')),
             all_capabilities: request.many_ids,
             terminal: jobs.is_none(),
@@ -135,17 +135,19 @@ fn check_rights(owner: u32, many_ids: bool) -> Result<(), ExecuteError> {
 fn environment(
     declared: &BTreeMap<String, String>,
     jobs: Option<&Jobs>,
+    held: Option<usize>,
 ) -> BTreeMap<String, String> {
     let mut environment = declared.clone();
     let path = declared.get("PATH").map_or(PATH, String::as_str);
     environment.insert("PATH".into(), format!("{}:{path}", shim::FOLDER));
-    let count = match jobs {
-        Some(jobs) => {
+    let count = match (jobs, held) {
+        (_, Some(held)) => held,
+        (Some(jobs), None) => {
             let flags = declared.get("MAKEFLAGS").map(String::as_str).unwrap_or_default();
             environment.insert("MAKEFLAGS".into(), jobs.makeflags(flags));
             jobs.total()
         }
-        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        (None, None) => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     environment.entry("JOBS".into()).or_insert_with(|| count.to_string());
     environment

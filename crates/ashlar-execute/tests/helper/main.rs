@@ -73,6 +73,7 @@ fn prepare(store: &Path, script: &str, many_ids: bool) -> (Sandbox, Request) {
         keep: Keep::Outputs,
         timeout: None,
         many_ids,
+        held_jobs: None,
     };
     (sandbox, request)
 }

@@ -148,6 +148,7 @@ pub fn request(root: Root, script: &str) -> Request {
         keep: Keep::Outputs,
         timeout: Some(Duration::from_secs(120)),
         many_ids: false,
+        held_jobs: None,
     }
 }
 

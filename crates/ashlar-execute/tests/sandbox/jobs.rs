@@ -72,3 +72,11 @@ fn two_makes_never_run_more_than_all_jobs() {
     // And all came back.
     assert_eq!(jobs.acquire_many(99, &Cancel::new()).unwrap().count(), total);
 }
+
+#[test]
+fn a_step_that_holds_its_jobs_is_told_their_number_and_offered_no_others() {
+    let fixture = Fixture::new();
+    let mut asked = fixture.request("echo \"$JOBS ${MAKEFLAGS-none}\"");
+    asked.held_jobs = Some(3);
+    assert_eq!(fixture.output(&asked), "3 none\n");
+}
