@@ -290,7 +290,7 @@ fn patches_that_do_not_apply() {
 building x (source)
 failed x (source) after [TIME]: the patch two.patch does not apply: hunk 2 of other.txt failed at line 6
   help: refresh the patch against this version of the source
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
     );
@@ -305,7 +305,7 @@ failed x (source) after [TIME]: the patch two.patch does not apply: hunk 2 of ot
 1 module to build
 building x (source)
 failed x (source) after [TIME]: two.patch has no patch in it
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
     );
@@ -317,7 +317,7 @@ failed x (source) after [TIME]: two.patch has no patch in it
 1 module to build
 building x (source)
 failed x (source) after [TIME]: the patch two.patch would change `a/../../evil`, which has `..` in it
-1 module: 1 not tried in [TIME]
+1 module: 1 failed in [TIME]
 
 "#]],
     );

@@ -162,8 +162,7 @@ fn the_project_is_found_from_below_and_by_name() {
         &project,
         &ran.err,
         str![[r#"
-error: there is no `ashlar.toml` in /nonexistent or above
-  help: `ashlar init` makes one here; `-C DIR` names another folder
+error: cannot use /nonexistent: No such file or directory (os error 2)
 
 "#]],
     );
