@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from measure import Failed, Times, need, remove, run, say, seconds, settle
+from measure import Best, Failed, need, remove, run, say, seconds, settle
 from report import Row
 
 # What crates/ashlar-store/examples/bars.rs prints: a label, seconds, perhaps a peer with its own.
@@ -73,12 +73,12 @@ def measure(context, tree: Path, full_size: bool) -> list[Row]:
         if label not in seen:
             raise Failed(f"crates/ashlar-store/examples/bars.rs prints no line {label!r} any more")
         all = seen[label]
-        theirs = Times(tuple(peers[all[0][1]])) if all[0][1] else None
+        theirs = Best(tuple(peers[all[0][1]])) if all[0][1] else None
         if ratio is not None and theirs is None:
             raise Failed(f"crates/ashlar-store/examples/bars.rs has no peer for {label!r}")
         peer = all[0][1].replace("find | xargs -P2 sha256sum", "sha256sum on 2 cores")
         # Bars are for the tree of 441 MB.
-        rows.append(Row(work, Times(tuple(took for took, _, _ in all)), peer, theirs,
+        rows.append(Row(work, Best(tuple(took for took, _, _ in all)), peer, theirs,
                         at_most if full_size else None, ratio if full_size else None))
     ours = {label: rows[at].ours for at, (label, *_) in enumerate(WORK)}
     say("the same tree with the programs made for it")
