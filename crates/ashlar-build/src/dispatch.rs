@@ -272,21 +272,24 @@ impl<'p> Dispatcher<'p> {
         }
         let sender = sender.clone();
         scope.spawn(move || {
-            let ended = if fetch {
-                (engine.tell)(Event::Started { id: engine.plan.steps[step].id.clone() });
-                engine.run(step, &needed, again, None)
-            } else {
+            let id = &engine.plan.steps[step].id;
+            let run = || {
+                if fetch {
+                    (engine.tell)(Event::Started { id: id.clone() });
+                    return engine.run(step, &needed, again, None);
+                }
                 // What does not share jobs while it runs is given what is free when it begins.
                 let alone = holds_jobs(engine.plan, step);
                 let wanted = if alone { engine.jobs.total() } else { 1 };
-                match engine.jobs.acquire_many(wanted, engine.cancel) {
-                    None => Ended::not_tried(),
-                    Some(tokens) => {
-                        (engine.tell)(Event::Started { id: engine.plan.steps[step].id.clone() });
-                        engine.run(step, &needed, again, alone.then(|| tokens.count()))
-                    }
-                }
+                let Some(tokens) = engine.jobs.acquire_many(wanted, engine.cancel) else {
+                    return Ended::not_tried();
+                };
+                (engine.tell)(Event::Started { id: id.clone() });
+                engine.run(step, &needed, again, alone.then(|| tokens.count()))
             };
+            // Without its message the dispatcher would wait for this step for ever.
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+                .unwrap_or_else(|_| Ended::panicked());
             // The dispatcher is gone only when it failed itself; then nobody wants to know.
             let _ = sender.send((step, ended));
         });
@@ -343,6 +346,16 @@ fn is_fetch(plan: &Plan, step: StepIndex) -> bool {
 }
 
 impl Ended {
+    /// The step's thread is gone; what it said is on standard error.
+    fn panicked() -> Self {
+        let failure = Failure::Error {
+            message: "Ashlar itself failed; this is a mistake in it".to_owned(),
+            advice: None,
+            kind: ErrorKind::Store,
+        };
+        Self { outcome: StepOutcome::Failed, failure: Some(failure), ..Self::not_tried() }
+    }
+
     fn not_tried() -> Self {
         Self {
             outcome: StepOutcome::Skipped,

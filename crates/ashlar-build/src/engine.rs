@@ -18,6 +18,9 @@ use crate::event::{ErrorKind, Event, Failure, StepOutcome};
 use crate::roots::Trees;
 use crate::sources::source_tree;
 
+/// How long a script may be, in bytes: Linux passes 128 KiB in one argument.
+const LONGEST: usize = 120_000;
+
 /// Everything that steps are run with.
 pub struct Engine<'a> {
     /// The project.
@@ -131,6 +134,22 @@ impl Engine<'_> {
         }
         let prepared = self.prepare(step, index, results)?;
         if !again && let Some(result) = self.store.result(&prepared.action)? {
+            // What the command makes does not depend on what is expected of it.
+            if let Work::Build(module) = &step.work {
+                let outputs = self.trees.read(self.store, result.outputs)?;
+                let missing = crate::expect::unmatched(module, &outputs.tree);
+                if !missing.is_empty() {
+                    return Ok(Ended {
+                        outcome: StepOutcome::Failed,
+                        found: None,
+                        action: Some(prepared.action),
+                        log: Some(result.log),
+                        failure: Some(Failure::Unmatched(missing)),
+                        took: Duration::ZERO,
+                        started,
+                    });
+                }
+            }
             self.store.put_step(&step.key, &prepared.action)?;
             let found = Found { action: prepared.action, result };
             return Ok(Ended::found(StepOutcome::Cutoff, found, started));
@@ -237,6 +256,12 @@ impl Engine<'_> {
         module: &Module,
         results: &Results,
     ) -> Result<Prepared, Failure> {
+        if let Some(phase) = module.build.phases.iter().find(|p| p.script.len() > LONGEST) {
+            return Err(Failure::project(format!(
+                "its script `{}` is longer than {LONGEST} bytes: put it into a file of the source",
+                phase.name
+            )));
+        }
         let mut outputs = Vec::new();
         for mount in self.plan.mounts(index) {
             let name = self.plan.steps[mount].id.module.clone();

@@ -263,7 +263,7 @@ fn base_fact(
 }
 
 /// The modules that the targets depend on, and they themselves, in the order of their names.
-fn reached<'a>(project: &'a Project, targets: &[ModuleName]) -> Vec<&'a Module> {
+pub(crate) fn reached<'a>(project: &'a Project, targets: &[ModuleName]) -> Vec<&'a Module> {
     let mut left: Vec<&ModuleName> = targets.iter().collect();
     let mut names = HashSet::with_capacity(project.modules.len());
     let mut modules = Vec::with_capacity(project.modules.len());

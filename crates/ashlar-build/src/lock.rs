@@ -6,10 +6,10 @@ use std::path::Path;
 
 use ashlar_plan::{deb_dependencies, tools_asked};
 use ashlar_recipe::lock::{LockedBase, LockedFile, LockedTools, VERSION};
-use ashlar_recipe::{Base, Kind, Lock, Module, ModuleName, Origin, Project};
+use ashlar_recipe::{Base, Lock, Module, ModuleName, Origin, Project};
 use ashlar_source::{Apt, Fetcher, SourceError, ToolRequest};
 
-use crate::front::{FrontError, LOCK_FILE};
+use crate::front::{FrontError, LOCK_FILE, reached};
 
 /// What is resolved anew although the lock file has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,21 +44,26 @@ pub enum LockError {
     Front(#[from] FrontError),
 }
 
-/// What the lock file lacks for this project, in words; empty when it is complete.
+/// What the lock file lacks, in words; empty when it is complete: for these targets (the project's
+/// default when none is named), or with `None` for the whole project.
 #[must_use]
-pub fn missing(project: &Project, lock: &Lock) -> Vec<String> {
+pub fn missing(project: &Project, lock: &Lock, targets: Option<&[ModuleName]>) -> Vec<String> {
+    let modules: Vec<&Module> = match targets {
+        None => project.modules.values().map(AsRef::as_ref).collect(),
+        Some([]) => reached(project, &project.default),
+        Some(targets) => reached(project, targets),
+    };
+    let bases: BTreeSet<&String> = modules.iter().filter_map(|m| m.base.as_ref()).collect();
     let mut missing = Vec::new();
-    for (name, base) in used_bases(project) {
+    for (name, base) in used_bases(project).filter(|(name, _)| bases.contains(name)) {
         if lock.base.get(name).is_none_or(|locked| locked.asked != asked_of(base)) {
             missing.push(format!("base {name}"));
         }
     }
-    for (module, package) in deb_sources(project) {
-        if !lock.source.contains_key(package) {
+    for module in modules {
+        for package in debs_of(module).filter(|package| !lock.source.contains_key(*package)) {
             missing.push(format!("source package {package} of {}", module.name));
         }
-    }
-    for module in project.modules.values() {
         match tools_of(project, lock, module) {
             Ok(Some((base, asked))) if find_tools(lock, base, &asked).is_none() => {
                 missing.push(format!("tools of {}", module.name));
@@ -241,11 +246,15 @@ fn used_bases(project: &Project) -> impl Iterator<Item = (&String, &Base)> {
 }
 
 fn deb_sources(project: &Project) -> impl Iterator<Item = (&Module, &str)> {
-    project.modules.values().filter(|m| m.build.kind != Kind::Group).flat_map(|module| {
-        module.sources.iter().filter_map(move |source| match &source.origin {
-            Origin::Deb { package } => Some((module.as_ref(), package.as_str())),
-            _ => None,
-        })
+    let modules = project.modules.values().map(AsRef::as_ref);
+    modules.flat_map(|module| debs_of(module).map(move |package| (module, package)))
+}
+
+/// The Debian source packages among a module's sources.
+fn debs_of(module: &Module) -> impl Iterator<Item = &str> {
+    module.sources.iter().filter_map(|source| match &source.origin {
+        Origin::Deb { package } => Some(package.as_str()),
+        Origin::Url { .. } | Origin::Git { .. } | Origin::Path { .. } => None,
     })
 }
 

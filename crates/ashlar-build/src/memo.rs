@@ -25,6 +25,9 @@ use crate::front::{Folder, LOCK_FILE};
 /// How much older than the build a file must be: more than the grain of file times.
 const GRAIN: Duration = Duration::from_millis(50);
 
+/// The same where file systems keep times in whole seconds, or in two.
+const COARSE_GRAIN: Duration = Duration::from_millis(2500);
+
 /// What was looked at, and what came of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Memo {
@@ -132,13 +135,17 @@ impl Memo {
                 }
             }
         }
-        let nanos =
-            began.checked_sub(GRAIN)?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos();
-        let latest = i64::try_from(nanos).ok()?;
+        let before = |grain| {
+            let moment = began.checked_sub(grain)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+            i64::try_from(moment.as_nanos()).ok()
+        };
+        let (fine, coarse) = (before(GRAIN)?, before(COARSE_GRAIN)?);
         for name in names {
             let stat = Stat::read(&folder.join(&name))?;
             // What a link leads to can change without the link.
-            if stat.4.max(stat.5) >= latest || stat.2 & 0o170_000 == 0o120_000 {
+            let touched = stat.4.max(stat.5);
+            let latest = if touched % 1_000_000_000 == 0 { coarse } else { fine };
+            if touched >= latest || stat.2 & 0o170_000 == 0o120_000 {
                 return None;
             }
             memo.files.push((name, stat));

@@ -184,12 +184,29 @@ impl Session {
         Ok(read_lock(&self.folder)?.unwrap_or_default())
     }
 
+    /// The lock file, which has to have everything that these targets need.
+    pub fn complete(&self, targets: &[ModuleName]) -> Result<Lock, Failed> {
+        let lock = self.lock()?;
+        let missing = missing_in_lock(&self.project, &lock, Some(targets));
+        if missing.is_empty() {
+            return Ok(lock);
+        }
+        let message = format!("the lock file has no {}", missing.join(", no "));
+        Err(Failed::usage(message).help("run `ashlar lock`"))
+    }
+
     /// The lock file, completed if something is missing: that is what makes a first build of a
-    /// fresh clone work. An update resolves anew what the lock file has.
-    pub fn complete_lock(&self, update: &Update, tell: &dyn Fn(String)) -> Result<Lock, Failed> {
+    /// fresh clone work. With `targets`, only what they need has to be there; what is resolved
+    /// then is everything. An update resolves anew what the lock file has.
+    pub fn complete_lock(
+        &self,
+        targets: Option<&[ModuleName]>,
+        update: &Update,
+        tell: &dyn Fn(String),
+    ) -> Result<Lock, Failed> {
         let had = read_lock(&self.folder)?;
         let lock = had.clone().unwrap_or_default();
-        let missing = missing_in_lock(&self.project, &lock);
+        let missing = missing_in_lock(&self.project, &lock, targets);
         if missing.is_empty() && *update == Update::Missing {
             return Ok(lock);
         }
@@ -230,14 +247,9 @@ impl Session {
 
     /// The plan for targets, with the facts it was made from, as far as the lock file goes.
     pub fn plan(&self, targets: &[String]) -> Result<(Facts, Plan), Failed> {
-        let lock = self.lock()?;
-        let missing = missing_in_lock(&self.project, &lock);
         let targets = self.targets(targets)?;
-        let facts = self.facts(lock, &targets)?;
-        let plan = plan(&self.project, &facts, &targets).map_err(|error| {
-            let failed = Failed::from(error);
-            if missing.is_empty() { failed } else { failed.help("run `ashlar lock`") }
-        })?;
+        let facts = self.facts(self.complete(&targets)?, &targets)?;
+        let plan = plan(&self.project, &facts, &targets)?;
         Ok((facts, plan))
     }
 

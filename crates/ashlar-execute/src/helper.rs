@@ -27,13 +27,16 @@ use rustix::process::{
 use rustix::thread::{Gid, Uid, UnshareFlags};
 
 use crate::spec::{FAILED, Failure, GO, READY, Spec, receive};
-use crate::{jobs, mounts};
+use crate::{filter, jobs, mounts};
 
 /// The first number for descriptors that `bwrap` uses itself.
 const CONTROL: i32 = 190;
 
+/// `linux/keyctl.h`.
+const KEYCTL_JOIN_SESSION_KEYRING: u32 = 1;
+
 /// What a command that does not install packages may do with its own files, as root of its name
-/// space. Nothing about mounts, networks or other processes.
+/// space. Nothing about mounts, networks or other processes there.
 const CAPABILITIES: [&str; 10] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -92,9 +95,7 @@ fn set_up(mut socket: &UnixStream) -> Result<Child, Failure> {
     close_inherited(socket.as_raw_fd());
     let (fds, spec) = receive(socket).map_err(|e| failure("read what to do", e))?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    // A core would be one more file in somebody's outputs.
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, none).map_err(|e| failure("forbid cores", e))?;
+    forget_caller()?;
 
     leave(UnshareFlags::NEWNS).map_err(|e| lacks("make a mount name space", e))?;
     mounts::assemble(&spec)?;
@@ -205,6 +206,10 @@ fn bwrap(spec: &Spec, fds: Vec<OwnedFd>) -> Result<Command, Failure> {
     }
 
     let mut command = Command::new(&spec.bwrap);
+    if let Some(filter) = filter::program() {
+        let number = hand_down(&in_memory(&filter)?, CONTROL)?;
+        command.args(["--seccomp", &number.to_string()]);
+    }
     command
         .env_clear()
         .envs(&spec.environment)
@@ -227,6 +232,49 @@ fn bwrap(spec: &Spec, fds: Vec<OwnedFd>) -> Result<Command, Failure> {
     }
     command.arg("--").args(&spec.arguments);
     Ok(command)
+}
+
+/// A file without a name that holds these bytes, to be read from its beginning.
+fn in_memory(bytes: &[u8]) -> Result<OwnedFd, Failure> {
+    let fd = rustix::fs::memfd_create("filter", rustix::fs::MemfdFlags::CLOEXEC)
+        .map_err(|e| failure("make a file in memory", e))?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(bytes).map_err(|e| failure("write a file in memory", e))?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))
+        .map_err(|e| failure("go back in a file in memory", e))?;
+    Ok(file.into())
+}
+
+/// Takes away what a process inherits from its parent besides files, and a build could see: the
+/// execution domain, which `uname` shows, the session's keyring, and resource limits.
+fn forget_caller() -> Result<(), Failure> {
+    // SAFETY: both calls take numbers only, and change nothing that Rust relies on.
+    unsafe {
+        libc::personality(0);
+        // A kernel without keyrings says ENOSYS, and there is nothing to leave.
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0_usize);
+    }
+    const MIB: u64 = 1 << 20;
+    for (resource, soft) in [
+        (Resource::Stack, Some(8 * MIB)),
+        (Resource::Nofile, Some(1024)),
+        (Resource::As, None),
+        (Resource::Data, None),
+        (Resource::Fsize, None),
+        (Resource::Cpu, None),
+        // A core would be one more file in somebody's outputs.
+        (Resource::Core, Some(0)),
+    ] {
+        // Only the machine's root can raise a hard limit; others are left what they may have.
+        let maximum = rustix::process::getrlimit(resource).maximum;
+        let current = match (soft, maximum) {
+            (Some(soft), Some(maximum)) => Some(soft.min(maximum)),
+            (soft, maximum) => soft.or(maximum),
+        };
+        setrlimit(resource, Rlimit { current, maximum })
+            .map_err(|e| failure("set a resource limit", e))?;
+    }
+    Ok(())
 }
 
 /// Gives a descriptor the first free number from `from` on, and to the next program.

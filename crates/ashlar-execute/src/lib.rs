@@ -22,6 +22,7 @@
 mod attempt;
 mod cancel;
 mod contract;
+mod filter;
 mod helper;
 mod host;
 mod jobs;

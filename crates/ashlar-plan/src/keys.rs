@@ -128,7 +128,9 @@ impl Planner<'_> {
                 Value::Step(self.plan.steps[step].key),
             );
         }
-        if !module.outputs.overlap.is_empty() {
+        // The order decides which of two folders' modes is seen, and which of two files where
+        // they may overlap.
+        if direct.len() > 1 {
             let names: Vec<_> =
                 direct.iter().map(|d| self.order.modules[*d].name.as_str()).collect();
             inputs.text(InputName::DependencyOrder, names.join(" "));
@@ -167,11 +169,7 @@ impl Planner<'_> {
         let sources = self.sources(module, &mut inputs)?;
         let depends = match module.build.kind {
             Kind::Import => Vec::new(),
-            _ => direct
-                .iter()
-                .filter(|place| self.order.modules[**place].build.kind != Kind::Deb)
-                .filter_map(|place| self.steps[*place])
-                .collect(),
+            _ => self.mounted(direct),
         };
         let (inputs, key) = inputs.seal("ashlar step");
         let id = StepId { module: module.name.to_string(), step: "build".to_owned() };
@@ -194,6 +192,25 @@ impl Planner<'_> {
             }
         }
         found.into_iter().collect()
+    }
+
+    /// The build steps that are mounted for a module that depends on these: the packages of
+    /// modules of kind `deb` are installed instead, and what those need in turn is mounted here.
+    fn mounted(&self, direct: &[usize]) -> Vec<StepIndex> {
+        let mut mounted = Vec::with_capacity(direct.len());
+        for place in direct {
+            let Some(step) = self.steps[*place] else { continue };
+            let steps = match self.order.modules[*place].build.kind {
+                Kind::Deb => self.plan.steps[step].depends.clone(),
+                _ => vec![step],
+            };
+            for step in steps {
+                if !mounted.contains(&step) {
+                    mounted.push(step);
+                }
+            }
+        }
+        mounted
     }
 
     /// What the module itself says, but for its sources and where it is built.
@@ -240,6 +257,11 @@ impl Planner<'_> {
         inputs: &mut KeyInputs,
     ) -> Result<Vec<(usize, StepIndex)>, PlanError> {
         let mut steps = Vec::new();
+        // Later sources are laid over earlier ones.
+        if module.sources.len() > 1 {
+            let order = module.sources.iter().map(|s| label(&s.origin, &s.into));
+            inputs.text(InputName::Layout("order".into()), order.collect::<Vec<_>>().join("\n"));
+        }
         let none = Vec::new();
         let facts = self.facts.sources.get(&module.name).unwrap_or(&none);
         for (number, source) in module.sources.iter().enumerate() {

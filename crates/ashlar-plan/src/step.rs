@@ -79,8 +79,8 @@ pub struct Step {
     /// The source steps, with the number of the source in the recipe.
     pub sources: Vec<(usize, StepIndex)>,
     /// The build steps of the modules it depends on directly, in the order written, groups
-    /// replaced by their members. Modules of kind `deb` are not among them: their packages are
-    /// installed by a step among `layers`. What is laid over the root is [`Plan::mounts`].
+    /// replaced by their members, and modules of kind `deb` by what those depend on: their own
+    /// packages are installed by a step among `layers`. What is laid over the root is [`Plan::mounts`].
     pub depends: Vec<StepIndex>,
 }
 

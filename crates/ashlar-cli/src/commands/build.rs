@@ -26,12 +26,12 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
         return Ok(Exit::Done);
     }
     let session = Session::load(ground)?;
-    let lock = if args.locked {
-        session.lock()?
-    } else {
-        session.complete_lock(&Update::Missing, &|text| show.remark(&text))?
-    };
     let targets = session.targets(&args.targets)?;
+    let lock = if args.locked {
+        session.complete(&targets)?
+    } else {
+        session.complete_lock(Some(&targets), &Update::Missing, &|text| show.remark(&text))?
+    };
     let facts = session.facts(lock, &targets)?;
     let plan = plan(&session.project, &facts, &targets)?;
     for warning in session.warnings(&plan) {

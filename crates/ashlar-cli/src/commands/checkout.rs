@@ -1,5 +1,7 @@
 //! `ashlar checkout`.
 
+use std::path::{Path, PathBuf};
+
 use ashlar_store::{Checkout as How, Store as _, read_tree};
 use serde_json::json;
 
@@ -27,6 +29,9 @@ pub fn run(globals: &Globals, args: &Checkout) -> Result<Exit, Failed> {
     let Some(tree) = read_tree(&*session.store, &found.result.outputs)? else {
         return Err(lacks("was damaged in the store"));
     };
+    if args.force {
+        refuse_precious(&session, &args.dest)?;
+    }
     let how = if args.link { How::Link } else { How::Copy };
     session.store.check_out(&tree, &args.dest, how, args.force)?;
     if globals.json {
@@ -38,4 +43,26 @@ pub fn run(globals: &Globals, args: &Checkout) -> Result<Exit, Failed> {
         eprintln!("{name}: {} entries in {}", tree.len(), args.dest.display());
     }
     Ok(Exit::Done)
+}
+
+/// `--force` replaces a folder with all that is in it: never one that holds the project, the
+/// store, the home of whoever runs this, or the folder they are in.
+fn refuse_precious(session: &Session, dest: &Path) -> Result<(), Failed> {
+    let Ok(dest) = dest.canonicalize() else { return Ok(()) };
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let here = std::env::current_dir().ok();
+    let precious = [
+        ("the project", Some(session.folder.clone())),
+        ("the store", Some(session.store.path().to_owned())),
+        ("the home folder", home),
+        ("the current folder", here),
+    ];
+    for (what, path) in precious {
+        let path = path.and_then(|path| path.canonicalize().ok());
+        if path.is_some_and(|path| path.starts_with(&dest)) {
+            let message = format!("{} is or holds {what}, which is not replaced", dest.display());
+            return Err(Failed::usage(message).help("name a folder of its own"));
+        }
+    }
+    Ok(())
 }

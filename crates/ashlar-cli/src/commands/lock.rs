@@ -27,7 +27,7 @@ pub fn run(globals: &Globals, args: &Lock) -> Result<Exit, Failed> {
         }
     };
     let before = session.lock()?;
-    let after = session.complete_lock(&update, &|text| eprintln!("{text}"))?;
+    let after = session.complete_lock(None, &update, &|text| eprintln!("{text}"))?;
     let mut changes = Vec::new();
     for (name, source) in &after.source {
         let was = before.source.get(name).map(|s| s.version.as_str());

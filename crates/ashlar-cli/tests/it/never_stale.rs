@@ -235,3 +235,84 @@ fn modules_that_use_an_option_see_it_and_others_do_not() {
     assert_eq!(project.output("uses", "seen"), "no\n");
     assert_eq!(project.output("ignores", "seen"), "unset\n");
 }
+
+#[test]
+fn what_is_expected_is_checked_also_where_the_action_is_known() {
+    let project = Project::empty();
+    let module = |expect: &str| {
+        format!(
+            "[build]\nkind = \"script\"\nsteps = ['echo hi > $DESTDIR/a']\n[outputs]\nexpect = [\"{expect}\"]\n"
+        )
+    };
+    project.module("a", &module("a"));
+    assert_eq!(project.outcomes(&["a"]), "a:built");
+    project.module("a", &module("elsewhere"));
+    for _ in 0..2 {
+        project.run(&["build", "a"]).exits(1).says("elsewhere");
+    }
+    project.module("a", &module("?"));
+    assert_eq!(project.outcomes(&["a"]), "a:cutoff");
+}
+
+#[test]
+fn the_order_of_sources_and_of_dependencies_is_in_the_key() {
+    let project = Project::empty();
+    project.file("one/sub/f", "one\n");
+    project.file("two/f", "two\n");
+    let sources = ["[[source]]\npath = \"one\"\n", "[[source]]\npath = \"two\"\ninto = \"sub\"\n"];
+    let build = "[build]\nkind = \"script\"\nsteps = ['cat sub/f > $DESTDIR/f']\n";
+    project.module("m", &format!("{}{}{build}", sources[0], sources[1]));
+    project.build(&["m"]);
+    assert_eq!(project.output("m", "f"), "two\n");
+    project.module("m", &format!("{}{}{build}", sources[1], sources[0]));
+    project.build(&["m"]);
+    assert_eq!(project.output("m", "f"), "one\n");
+
+    for (name, mode) in [("open", "755"), ("shut", "700")] {
+        let text = format!(
+            "[build]\nkind = \"script\"\nsteps = ['mkdir -m {mode} $DESTDIR/data; echo {name} > $DESTDIR/data/{name}']\n"
+        );
+        project.module(name, &text);
+    }
+    let user = |first: &str, second: &str| {
+        let text = format!(
+            "depends = [\"{first}\", \"{second}\"]\n[build]\nkind = \"script\"\nsteps = ['ls -ld /data > $DESTDIR/mode']\n"
+        );
+        project.module("user", &text);
+        project.build(&["user"]);
+        project.output("user", "mode")
+    };
+    assert!(user("open", "shut").starts_with("drwx------"));
+    assert!(user("shut", "open").starts_with("drwxr-xr-x"));
+}
+
+#[test]
+fn a_memo_of_an_earlier_build_hides_nothing() {
+    let project = Project::sample();
+    project.build(&["app"]);
+    // Files must be older than the grain of their times to be remembered.
+    std::thread::sleep(std::time::Duration::from_millis(120));
+    let remembered = || {
+        for _ in 0..2 {
+            assert_eq!(project.outcomes(&["app"]), "app:hit");
+        }
+    };
+    remembered();
+    project.file("src/app/new", "x");
+    assert_eq!(project.outcomes(&["app"]), "app:built lib:hit one:hit two:hit");
+    std::thread::sleep(std::time::Duration::from_millis(120));
+    remembered();
+    project.module("broken", "kind = 1\n");
+    project.run(&["build", "app"]).exits(2);
+    std::fs::remove_file(project.root.join("modules/broken.toml")).unwrap();
+    remembered();
+    project.edit("modules/lib.toml", "usr/lib/lib.txt", "usr/lib/lib.txt; true");
+    assert_eq!(project.outcomes(&["app"]), "app:cutoff lib:built one:cutoff two:cutoff");
+    std::thread::sleep(std::time::Duration::from_millis(120));
+    remembered();
+    // What is gone from the store is built again, memo or not.
+    for blob in project.blobs() {
+        std::fs::remove_file(blob).unwrap();
+    }
+    assert!(project.outcomes(&["app"]).starts_with("app:built"));
+}

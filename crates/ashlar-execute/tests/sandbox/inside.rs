@@ -237,3 +237,28 @@ fn a_step_has_none_even_where_there_is_one() {
     assert!(text.contains("no terminal") && !text.contains("got"), "{text}");
     assert_eq!(code, Some(0), "{text}");
 }
+
+/// What no name space separates: keyrings, the terminal's input, sockets past the network.
+#[test]
+fn cannot_make_calls_that_reach_past_its_name_spaces() {
+    let fixture = Fixture::new();
+    if !std::path::Path::new("/usr/bin/perl").exists() {
+        eprintln!("left out: perl is not installed");
+        return;
+    }
+    let script = r#"
+        perl -e '$! = 0; syscall(250, 0, -3, 0); print "keys $!\n"'
+        perl -MSocket -e 'socket(my $s, 40, 1, 0) or print "vsock $!\n"'
+        perl -e 'my $x = "x"; ioctl(STDIN, 0x5412, $x) or print "push $!\n"'
+        perl -MSocket -e 'socket(my $s, AF_UNIX, SOCK_STREAM, 0) and print "unix is fine\n"'
+        ulimit -s; ulimit -n; ulimit -v
+    "#;
+    let seen = fixture.output(&request(Root::Host(Vec::new()), script));
+    let expected = if cfg!(target_arch = "x86_64") {
+        "keys Function not implemented\nvsock Address family not supported by protocol\n\
+         push Operation not permitted\nunix is fine\n8192\n1024\nunlimited\n"
+    } else {
+        return;
+    };
+    assert_eq!(seen, expected);
+}

@@ -46,7 +46,7 @@ pub(super) fn open(path: &Path, options: OpenOptions) -> Result<LocalStore, Stor
     let (lease, locks) = if options.read_only {
         (None, None)
     } else {
-        match prepare(&home, &path, options, format.is_none()) {
+        match prepare(&home, &path, format.is_none()) {
             Ok((lease, locks)) => (Some(lease), Some(locks)),
             Err(e) if is_refusal(&e) => {
                 warnings.push(format!(
@@ -117,14 +117,9 @@ fn read_format(path: &Path) -> Result<Option<Format>, StoreError> {
     Ok(Some(found))
 }
 
-fn prepare(
-    home: &OwnedFd,
-    path: &Path,
-    options: OpenOptions,
-    new: bool,
-) -> std::io::Result<(Lease, OwnedFd)> {
+fn prepare(home: &OwnedFd, path: &Path, new: bool) -> std::io::Result<(Lease, OwnedFd)> {
     if new {
-        make_folders(home, options)?;
+        make_folders(home)?;
         let early = path.join(format!("format.{}", serial()));
         std::fs::write(&early, format!("{}\n", FORMAT.0))?;
         std::fs::File::open(&early)?.sync_all()?;
@@ -133,7 +128,7 @@ fn prepare(
     let locks = match open_dir(home, Path::new("locks")) {
         // Somebody has tidied up.
         Err(Errno::NOENT) => {
-            make_folders(home, options)?;
+            make_folders(home)?;
             open_dir(home, Path::new("locks"))?
         }
         other => other?,
@@ -145,10 +140,11 @@ fn prepare(
     Ok((lease, locks))
 }
 
-fn make_folders(home: &OwnedFd, options: OpenOptions) -> rustix::io::Result<()> {
-    // Staged trees hold set-uid files of whoever is root inside: nobody else may get at them by
-    // looking around, and nobody at all where that is the user who owns the store.
-    let closed = if options.owner_base == 0 { 0o700 } else { 0o711 };
+fn make_folders(home: &OwnedFd) -> rustix::io::Result<()> {
+    // Staged trees hold set-uid files of whoever is root inside, who owns the files of the store:
+    // nobody else may get at them, not even by a name they know. Sandboxes see them through
+    // overlays that the owner of the store mounts.
+    let closed = 0o700;
     let make =
         |name: &str, mode: u32| match rustix::fs::mkdirat(home, name, Mode::from_raw_mode(mode)) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),

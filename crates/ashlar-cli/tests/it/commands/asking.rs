@@ -144,6 +144,7 @@ app
              source src/app: [SHORT]
              dependency one: [SHORT]
              dependency two: [SHORT]
+             dependency order: one two
              outputs expect: bin/app
 
 "#]],
@@ -176,6 +177,7 @@ app
              source src/app: [SHORT]
              dependency one: [SHORT]
              dependency two: [SHORT]
+             dependency order: one two
              outputs expect: bin/app
      history [WHEN] built in [TIME]
 0644         36 bin/app

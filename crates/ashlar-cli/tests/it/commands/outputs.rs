@@ -164,3 +164,16 @@ random is not reproducible: 1 difference
     assert_eq!(project.output("random", "uuid"), before);
     project.run(&["check", "all"]).exits(2);
 }
+
+#[test]
+fn forcing_replaces_nothing_precious() {
+    let project = Project::sample();
+    project.build(&["lib"]);
+    let parent = project.root.parent().unwrap().to_str().unwrap().to_owned();
+    let store = project.store.to_str().unwrap().to_owned();
+    for dest in [".", &parent, &store] {
+        project.run(&["checkout", "--force", "lib", dest]).exits(2).says("is not replaced");
+    }
+    assert!(project.root.join("ashlar.toml").exists());
+    assert_eq!(project.outcomes(&["lib"]), "lib:hit");
+}

@@ -69,7 +69,7 @@ fn what_is_not_locked_is_named() {
             &project,
             &ran.err,
             str![[r#"
-error: the lock file has no base `debian`
+error: the lock file has no base debian
   help: run `ashlar lock`
 
 "#]],

@@ -99,3 +99,35 @@ fn people_are_told_that_nothing_is_lost() {
         .says("built quick")
         .says("stopped: everything that finished is kept, and the next build goes on from there");
 }
+
+#[test]
+fn a_server_that_says_nothing_keeps_nobody() {
+    use std::os::unix::process::CommandExt as _;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let build = "[build]\nkind = \"import\"\n";
+    let git =
+        format!("[source]\ngit = \"git://127.0.0.1:{port}/x\"\ncommit = \"{}\"\n", "1".repeat(40));
+    let url =
+        format!("[source]\nurl = \"http://127.0.0.1:{port}/x\"\nsha256 = \"{}\"\n", "1".repeat(64));
+    for source in [git, url] {
+        let project = Project::empty();
+        project.module("silent", &format!("{source}{build}"));
+        let mut command = project.command(&["build", "silent"]);
+        let mut running = command.process_group(0).spawn().unwrap();
+        // Somebody has come to fetch, and is told nothing.
+        let (_held, _) = listener.accept().unwrap();
+        let begun = Instant::now();
+        let pid = rustix::process::Pid::from_child(&running);
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        let status = running.wait().unwrap();
+        assert_eq!(status.code(), Some(5), "{source}");
+        assert!(begun.elapsed() < SECONDS + SECONDS, "it took {:?}", begun.elapsed());
+        // Its children are in its group: git, where it was started.
+        let until = Instant::now() + PATIENCE;
+        while rustix::process::test_kill_process_group(pid).is_ok() {
+            assert!(Instant::now() < until, "something that was started is still there");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
