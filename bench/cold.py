@@ -155,7 +155,7 @@ def beneath(modules: dict[str, dict], name: str) -> list[str]:
 def script(name: str, inputs: dict[str, str]) -> str:
     """The commands of a module, each in a shell of its own, as Ashlar runs them."""
     scripts = {i.removeprefix("script "): text for i, text in inputs.items()
-               if i.startswith("script ")}
+               if i.startswith("script ") and i != "script ashlar"}
     unknown = set(scripts) - set(PHASES)
     if unknown or not scripts:
         raise Failed(f"the phases of {name} are not known here: {sorted(scripts)}")

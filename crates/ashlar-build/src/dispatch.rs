@@ -357,15 +357,7 @@ impl Ended {
     }
 
     fn not_tried() -> Self {
-        Self {
-            outcome: StepOutcome::Skipped,
-            found: None,
-            action: None,
-            log: None,
-            failure: None,
-            took: Duration::ZERO,
-            started: now(),
-        }
+        Self::skipped(now())
     }
 }
 

@@ -450,7 +450,7 @@ impl Engine<'_> {
 }
 
 impl Ended {
-    fn skipped(started: Time) -> Self {
+    pub(crate) fn skipped(started: Time) -> Self {
         Self {
             outcome: StepOutcome::Skipped,
             found: None,
@@ -537,7 +537,7 @@ pub fn store_advice(error: &StoreError) -> Option<&'static str> {
 }
 
 /// An error with its causes, as one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -19,7 +19,7 @@ mod sources;
 mod why;
 
 pub use dispatch::{Options, build, found};
-pub use engine::{Engine, Results, store_advice};
+pub use engine::{Engine, Results, chain, store_advice};
 pub use event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary};
 pub use front::{Folder, FrontError, LOCK_FILE, facts, find_project, read_lock};
 pub use lock::{LockError, Update, complete, missing as missing_in_lock, write as write_lock};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use ashlar_build::{ErrorKind, Failure, FrontError, LockError, Summary, store_advice};
+use ashlar_build::{ErrorKind, Failure, FrontError, LockError, Summary, chain, store_advice};
 use ashlar_execute::ExecuteError;
 use ashlar_plan::{GraphError, PlanError};
 use ashlar_recipe::{Problem, Problems};
@@ -117,19 +117,6 @@ impl Failed {
         };
         problems.list.iter().map(event).collect()
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.ends_with(&words) {
-            let _infallible = write!(text, ": {words}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl From<StoreError> for Failed {

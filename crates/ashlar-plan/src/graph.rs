@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use ashlar_recipe::{Kind, Module, ModuleName, Project};
+use ashlar_recipe::{Kind, Module, ModuleName, Project, nearest};
 
 /// A target that cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,20 +81,16 @@ pub(crate) fn order<'a>(
     Ok(order)
 }
 
-fn find<'a>(project: &'a Project, name: &str) -> Result<&'a Arc<Module>, GraphError> {
+/// A module by its name.
+///
+/// # Errors
+/// When there is none, with the nearest name there is.
+pub fn find<'a>(project: &'a Project, name: &str) -> Result<&'a Arc<Module>, GraphError> {
     project.modules.get(name).ok_or_else(|| GraphError::NoModule {
         name: name.to_owned(),
-        nearest: nearest(name, project.modules.keys().map(ModuleName::as_str)),
+        nearest: nearest(name, project.modules.keys().map(ModuleName::as_str))
+            .map(ToOwned::to_owned),
     })
-}
-
-/// The name that was most likely meant.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    names
-        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
-        .filter(|(likeness, _)| *likeness >= 0.6)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known.to_owned())
 }
 
 /// The graph of modules below the targets in Graphviz' language. `state` gives a colour to a

@@ -27,7 +27,7 @@ mod why;
 
 pub use facts::{BaseFact, Commands, Facts, SourceFact};
 pub use forecast::{Forecast, forecast, priorities};
-pub use graph::{GraphError, dot};
+pub use graph::{GraphError, dot, find};
 pub use inputs::{Input, InputName, KeyInputs, Value};
 pub use keys::{FORMAT, PlanError, deb_dependencies, plan, tools_asked};
 pub use step::{Plan, Step, StepId, StepIndex, Work};

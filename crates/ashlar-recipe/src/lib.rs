@@ -22,7 +22,7 @@ pub use init::{Template, init};
 pub use load::{Loader, load};
 pub use lock::Lock;
 pub use parse::{MODULE_LIMIT, PROJECT_FILE, module_name_of, parse_module, parse_project};
-pub use problem::{Place, Problem, Problems};
+pub use problem::{Place, Problem, Problems, nearest};
 pub use resolve::{option_variable, resolve};
 pub use resolved::{
     Base, Build, Kind, Module, ModuleName, OptionValue, Origin, Outputs, Phase, Project, Source,

@@ -233,11 +233,9 @@ impl Line {
     }
 }
 
-/// The name among `known` that is nearest to what was written, if one is near.
-pub(crate) fn nearest<'a>(
-    written: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+/// The name among `known` that is nearest to what was written, if one is near: what was probably
+/// meant.
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = written.chars().count();
     // Every name is near to one of a single letter.
     if !(2..=100).contains(&length) {

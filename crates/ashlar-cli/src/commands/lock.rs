@@ -18,10 +18,7 @@ pub fn run(globals: &Globals, args: &Lock) -> Result<Exit, Failed> {
         Some(names) => {
             let names: BTreeSet<_> = session.targets(names)?.into_iter().collect();
             for name in &names {
-                if !session.project.modules.contains_key(name) {
-                    return Err(Failed::usage(format!("there is no module `{name}`"))
-                        .help("`ashlar list` shows all"));
-                }
+                ashlar_plan::find(&session.project, name.as_str())?;
             }
             Update::Modules(names)
         }

@@ -16,10 +16,8 @@ pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
     let project = &session.project.name;
     let is_base = args.module.starts_with("base:");
     if !is_base {
-        let Some(module) = session.project.modules.get(&session.module(&args.module)?) else {
-            return Err(Failed::usage(format!("there is no module `{}`", args.module))
-                .help("`ashlar list` shows all"));
-        };
+        let name = session.module(&args.module)?;
+        let module = ashlar_plan::find(&session.project, name.as_str())?;
         if module.build.kind == Kind::Group {
             return Err(Failed::usage(format!("{} is a group: it has no log", args.module))
                 .help("ask for one of its members"));
