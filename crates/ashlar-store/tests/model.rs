@@ -157,6 +157,9 @@ impl World {
                     }
                 }
                 self.model.blobs.remove(&digest);
+                // One process looks at a staged tree once, however many steps use it: what is
+                // damaged after that look is for the next process to find.
+                self.open();
             }
             Ask::Collect => self.collect(),
             Ask::Verify => {
