@@ -40,6 +40,7 @@ mod index;
 mod journal;
 mod local;
 mod memory;
+mod remote;
 mod removal;
 mod stat_cache;
 #[cfg(feature = "suite")]
@@ -53,4 +54,7 @@ pub use local::{
     VerifyReport, Workspace,
 };
 pub use memory::MemoryStore;
+pub use remote::{
+    Abilities, Collected, Moved, Publication, Remote, RemoteError, RemoteStat, Watch,
+};
 pub use stat_cache::StatCache;

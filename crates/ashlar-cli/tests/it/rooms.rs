@@ -13,6 +13,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["object"]),
     ("source", &["object", "recipe", "store"]),
     ("execute", &["object", "store"]),
+    ("pack", &["object"]),
+    ("remote", &["object", "pack", "store"]),
+    ("testbed", &[]),
     ("build", &["execute", "object", "plan", "recipe", "source", "store"]),
     ("cli", &["build", "execute", "object", "plan", "recipe", "source", "store"]),
 ];
@@ -22,12 +25,16 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("rusqlite", &["store"]),
-    ("prost", &["object"]),
+    ("prost", &["object", "remote"]),
     ("toml", &["recipe"]),
     ("ureq", &["source"]),
     ("tar", &["source"]),
-    ("tokio", &[]),
-    ("tonic", &[]),
+    ("zstd", &["pack", "remote", "source"]),
+    ("reqwest", &["remote"]),
+    ("object_store", &["remote"]),
+    ("ring", &["remote"]),
+    ("tokio", &["remote"]),
+    ("tonic", &["remote"]),
 ];
 
 fn metadata() -> Value {

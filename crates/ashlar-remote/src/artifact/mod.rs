@@ -1,0 +1,1 @@
+//! Trees that tasks of a pipeline hand to one another.

@@ -1,0 +1,1 @@
+//! Results as OCI images on a depot: revisions, signatures, provenance.

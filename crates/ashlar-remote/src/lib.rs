@@ -1,0 +1,20 @@
+//! Far stores: places on other machines, or in other folders, where results are found and left.
+//!
+//! | folder | what lives there |
+//! |---|---|
+//! | `depot/` | blobs, manifests and tags in a directory, behind HTTP, in a bucket, in a registry |
+//! | `image/` | results as OCI images on a depot; revisions, signatures, provenance |
+//! | `cas/` | results as single blobs behind an action cache: REAPI, and its HTTP layout |
+//! | `artifact/` | trees that tasks of a pipeline hand to one another |
+//!
+//! Everything outside sees [`ashlar_store::Remote`] and the functions of [`artifact`]; async ends
+//! in here.
+
+pub mod artifact;
+mod cas;
+mod depot;
+mod image;
+mod open;
+mod runtime;
+
+pub use open::{Definition, Layout, Secret, open};

@@ -1,0 +1,70 @@
+//! From what a project says of a remote to the remote.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ashlar_store::{Remote, RemoteError};
+
+/// What is said of a remote, with what the environment and the command line change of it.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// Its name.
+    pub name: String,
+    /// `dir:PATH`, `http://…`, `https://…`, `s3://BUCKET/PREFIX`, `oci://HOST[:PORT]/REPOSITORY`,
+    /// `reapi://HOST:PORT[/INSTANCE]` or `reapis://…` for one with TLS.
+    pub url: String,
+    /// The layout behind HTTP.
+    pub layout: Layout,
+    /// The address of the S3 service, when it is not the one that the region names.
+    pub endpoint: Option<String>,
+    /// The region of the bucket.
+    pub region: Option<String>,
+    /// Whether plain HTTP is allowed to hosts that are not loopback.
+    pub insecure: bool,
+    /// A file with certificates to trust besides those of the machine, PEM.
+    pub ca: Option<PathBuf>,
+    /// A client certificate, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
+    /// A bearer token, from the environment variable or file that the project names.
+    pub token: Option<Secret>,
+    /// Public keys, PEM: a result that none of them signed is a miss. Empty: anything is taken.
+    pub require_signature: Vec<PathBuf>,
+    /// A private key, PEM, to sign what is pushed with.
+    pub sign: Option<PathBuf>,
+    /// For how long nothing may come or go before a transfer counts as stalled. The first contact
+    /// is bounded by it as well.
+    pub timeout: Duration,
+}
+
+/// Text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// How results lie behind an HTTP server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// The OCI image layout, with one object for each tag.
+    #[default]
+    Oci,
+    /// `/ac/` and `/cas/`, as bazel-remote and ccache use them.
+    Bazel,
+}
+
+/// Opens a remote. Nothing is contacted yet.
+///
+/// # Errors
+/// [`RemoteError::Address`] when the address makes no sense or a key cannot be read.
+pub fn open(definition: &Definition) -> Result<Box<dyn Remote>, RemoteError> {
+    Err(RemoteError::Address {
+        place: definition.name.clone(),
+        why: "its kind is not known".to_owned(),
+    })
+}

@@ -1,0 +1,1 @@
+//! Real servers on loopback, and a proxy that misbehaves, for the tests of other rooms.
