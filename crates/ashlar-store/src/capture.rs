@@ -73,6 +73,16 @@ pub(crate) fn shown(folder: &Path, path: &[u8]) -> PathBuf {
 
 /// Lists a folder. Nothing is read but names, stat data, links and attributes of directories.
 pub(crate) fn scan(root: BorrowedFd<'_>, folder: &Path, how: Capture) -> Result<Scan, StoreError> {
+    scan_without(root, folder, how, &|_| false)
+}
+
+/// As [`scan`]; what `without` says yes to is passed over with everything in it.
+pub(crate) fn scan_without(
+    root: BorrowedFd<'_>,
+    folder: &Path,
+    how: Capture,
+    without: &dyn Fn(&[u8]) -> bool,
+) -> Result<Scan, StoreError> {
     let mut scan = Scan { items: Vec::new(), dropped: Vec::new(), one_device: true };
     let facts = Facts::of(root).map_err(failing("look at", folder))?;
     let xattrs = Xattrs::of(root).map_err(failing("read the attributes of", folder))?;
@@ -80,13 +90,14 @@ pub(crate) fn scan(root: BorrowedFd<'_>, folder: &Path, how: Capture) -> Result<
     let kind = Kind::Dir { opaque };
     scan.items.push(Item { path: Vec::new(), parent: 0, name: None, kind, facts, xattrs });
     let top = open_dir(root, b".").map_err(failing("open", folder))?;
-    Scanner { folder, how, dev: facts.dev, scan: &mut scan }.below(&top, 0, 0)?;
+    Scanner { folder, how, without, dev: facts.dev, scan: &mut scan }.below(&top, 0, 0)?;
     Ok(scan)
 }
 
 struct Scanner<'a> {
     folder: &'a Path,
     how: Capture,
+    without: &'a dyn Fn(&[u8]) -> bool,
     dev: u64,
     scan: &'a mut Scan,
 }
@@ -112,6 +123,9 @@ impl Scanner<'_> {
                 path.push(b'/');
             }
             path.extend_from_slice(&name);
+            if (self.without)(&path) {
+                continue;
+            }
             let facts = Facts::at(dir.as_fd(), &name).map_err(failing("look at", at(&path)))?;
             self.scan.one_device &= facts.dev == self.dev;
             if self.how == Capture::Root && here == b"dev" {

@@ -45,6 +45,7 @@ mod removal;
 mod stat_cache;
 #[cfg(feature = "suite")]
 pub mod suite;
+mod survey;
 mod xattrs;
 
 pub use contract::*;
@@ -58,3 +59,4 @@ pub use remote::{
     Abilities, Collected, Moved, Publication, Remote, RemoteError, RemoteStat, Watch,
 };
 pub use stat_cache::StatCache;
+pub use survey::{Survey, survey};

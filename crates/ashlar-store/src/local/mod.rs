@@ -8,7 +8,7 @@ pub(crate) mod keys;
 mod lay;
 mod locks;
 mod open;
-mod parallel;
+pub(crate) mod parallel;
 mod results;
 mod stage;
 mod verify;

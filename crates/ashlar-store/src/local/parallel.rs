@@ -7,11 +7,11 @@ use crate::StoreError;
 
 /// Bytes read at a time: large enough that system calls do not count, small enough for the cache
 /// of a processor.
-pub(super) const CHUNK: usize = 256 << 10;
+pub(crate) const CHUNK: usize = 256 << 10;
 
 /// Calls `each` for all items in their order, on as many threads as there are processors; `state`
 /// makes what each thread keeps for itself. The first error ends it.
-pub(super) fn in_parallel<T: Sync, S>(
+pub(crate) fn in_parallel<T: Sync, S>(
     items: &[T],
     state: impl Fn() -> S + Sync,
     each: impl Fn(&mut S, &T) -> Result<(), StoreError> + Sync,
