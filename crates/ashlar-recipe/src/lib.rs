@@ -13,6 +13,7 @@ pub mod lock;
 mod parse;
 mod phases;
 mod problem;
+mod remote;
 mod resolve;
 mod resolved;
 mod schema;
@@ -23,6 +24,7 @@ pub use load::{Loader, load};
 pub use lock::Lock;
 pub use parse::{MODULE_LIMIT, PROJECT_FILE, module_name_of, parse_module, parse_project};
 pub use problem::{Place, Problem, Problems, nearest};
+pub use remote::{Layout, Remote, Token, Write, override_remotes, remote_variable};
 pub use resolve::{option_variable, resolve};
 pub use resolved::{
     Base, Build, Kind, Module, ModuleName, OptionValue, Origin, Outputs, Phase, Project, Source,

@@ -3,6 +3,7 @@
 mod build;
 mod graph;
 mod project;
+mod remote;
 mod shape;
 mod source;
 

@@ -7,12 +7,14 @@ mod check;
 mod graph;
 mod module;
 mod project;
+mod remote;
 mod source;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use build::KINDS;
+pub(crate) use remote::remote_address;
 
 use crate::problem::{Problem, Problems, SHOWN};
 use crate::resolved::Project;
@@ -55,6 +57,7 @@ pub fn resolve(
         env: head.env,
         options: head.options,
         bases: head.bases,
+        remotes: head.remotes,
         modules,
     })
 }

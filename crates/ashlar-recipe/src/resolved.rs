@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::remote::Remote;
+
 /// The name of a module: `net/lldpd` for `modules/net/lldpd.toml`. Letters, digits, `.`, `_`, `+`
 /// and `-` between slashes; no part begins with a dot or a dash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +75,9 @@ pub struct Project {
     pub options: BTreeMap<String, OptionValue>,
     /// The bases by name.
     pub bases: BTreeMap<String, Base>,
+    /// The remotes in the order in which they are asked, before anything overrides them. They
+    /// enter no key.
+    pub remotes: Vec<Remote>,
     /// All modules. Every `depends` is in here, and there is no cycle.
     pub modules: BTreeMap<ModuleName, Arc<Module>>,
 }

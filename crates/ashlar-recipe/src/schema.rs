@@ -52,6 +52,7 @@ pub fn project_schema() -> Value {
         ],
         &["name"],
     );
+    let remotes = json!({ "type": "array", "items": remote() });
     document(
         "Ashlar project",
         table(
@@ -61,6 +62,10 @@ pub fn project_schema() -> Value {
                 ("env", environment("Environment of every step")),
                 ("options", named("Options by name", &option)),
                 ("base", named("Bases by name", &base)),
+                (
+                    "remote",
+                    with_description("Shared places of results, the nearest first", remotes),
+                ),
             ],
             &["project"],
         ),
@@ -90,6 +95,72 @@ pub fn module_schema() -> Value {
             &["build"],
         ),
     )
+}
+
+fn remote() -> Value {
+    table(
+        "A place that others share, where results are found and left",
+        [
+            (
+                "name",
+                json!({
+                    "description": "Its name; ASHLAR_REMOTE_NAME and --remote NAME=… change its rights",
+                    "type": "string",
+                    "pattern": "^[A-Za-z0-9_-]{1,50}$",
+                }),
+            ),
+            (
+                "url",
+                json!({
+                    "description": "dir:PATH, http(s)://…, s3://BUCKET/PREFIX, oci://HOST/REPOSITORY, reapi://HOST:PORT/INSTANCE or reapis://…",
+                    "type": "string",
+                    "pattern": "^(dir:.|(https?|s3|oci|reapis?)://[^/@]+(/[^?#]*)?$)",
+                }),
+            ),
+            ("read", flag("Whether results are looked for there; true unless said")),
+            (
+                "write",
+                json!({
+                    "description": "Which results are left there; `clean`: those whose files are committed",
+                    "enum": [false, true, "clean"],
+                }),
+            ),
+            (
+                "layout",
+                json!({
+                    "description": "Behind http(s)://: `oci`, or `bazel` for /ac/ and /cas/",
+                    "enum": ["oci", "bazel"],
+                }),
+            ),
+            ("endpoint", text("The address of an S3 service")),
+            ("region", text("The region of a bucket")),
+            ("insecure", flag("Whether plain HTTP is allowed to hosts that are not loopback")),
+            ("ca", text("A file with certificates to trust, PEM")),
+            ("certificate", text("A client certificate, PEM")),
+            ("key", text("The key of the client certificate, PEM")),
+            ("token_env", text("The variable of the environment that holds a bearer token")),
+            ("token_file", text("The file that holds a bearer token")),
+            (
+                "require_signature",
+                texts("Public keys, PEM: a result that none of them signed is a miss"),
+            ),
+            ("sign", text("A private key, PEM, to sign what is pushed with")),
+            (
+                "timeout",
+                json!({
+                    "description": "For how long nothing may come or go: `30s` unless said",
+                    "type": "string",
+                    "pattern": "^(?=.)([0-9]+h)?([0-9]+m)?([0-9]+s)?$",
+                }),
+            ),
+        ],
+        &["name", "url"],
+    )
+}
+
+fn with_description(description: &str, mut value: Value) -> Value {
+    value["description"] = json!(description);
+    value
 }
 
 fn source() -> Value {
@@ -290,6 +361,7 @@ mod tests {
             "/properties/project/properties",
             "/properties/options/additionalProperties/properties",
             "/properties/base/additionalProperties/properties",
+            "/properties/remote/items/properties",
         ]) {
             assert_eq!(keys(&project, pointer), sorted(keys_of.known), "{pointer}");
         }

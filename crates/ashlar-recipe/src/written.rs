@@ -68,6 +68,8 @@ pub struct Project {
     pub options: Named<ProjectOption>,
     /// `[base.NAME]`.
     pub bases: Named<Base>,
+    /// Every `[[remote]]`, in the order written.
+    pub remotes: Vec<Remote>,
 }
 
 /// `[options.NAME]` of a project.
@@ -107,6 +109,45 @@ pub struct Base {
     pub archive: Option<Text>,
     /// `host`: the machine's own file system.
     pub host: Option<At<bool>>,
+}
+
+/// `[[remote]]` of a project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// Where the table stands.
+    pub span: Span,
+    /// `name`.
+    pub name: Option<Text>,
+    /// `url`: its address.
+    pub url: Option<Text>,
+    /// `read`: whether results are looked for there.
+    pub read: Option<At<bool>>,
+    /// `write`: which results are left there.
+    pub write: Option<At<Scalar>>,
+    /// `layout`, behind HTTP.
+    pub layout: Option<Text>,
+    /// `endpoint`, of an S3 service.
+    pub endpoint: Option<Text>,
+    /// `region`, of a bucket.
+    pub region: Option<Text>,
+    /// `insecure`: whether plain HTTP is allowed.
+    pub insecure: Option<At<bool>>,
+    /// `ca`: certificates to trust.
+    pub ca: Option<Text>,
+    /// `certificate` of the client.
+    pub certificate: Option<Text>,
+    /// `key` of that certificate.
+    pub key: Option<Text>,
+    /// `token_env`: the variable that holds a bearer token.
+    pub token_env: Option<Text>,
+    /// `token_file`: the file that holds one.
+    pub token_file: Option<Text>,
+    /// `require_signature`: public keys.
+    pub require_signature: Option<At<Vec<Text>>>,
+    /// `sign`: a private key.
+    pub sign: Option<Text>,
+    /// `timeout`.
+    pub timeout: Option<Text>,
 }
 
 /// A module file.

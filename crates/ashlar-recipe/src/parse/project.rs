@@ -3,18 +3,44 @@
 use toml::de::DeTable;
 
 use super::reader::{Keys, Reader, Value};
-use crate::written::{Base, Project, ProjectOption};
+use crate::written::{Base, Project, ProjectOption, Remote};
 
-/// All keys, by table: the top of the file, `[project]`, `[options.NAME]`, `[base.NAME]`.
-pub(crate) const KEYS: [Keys; 4] = [
-    Keys { table: "", known: &["project", "env", "options", "base"] },
+/// All keys, by table: the top of the file, `[project]`, `[options.NAME]`, `[base.NAME]`,
+/// `[[remote]]`.
+pub(crate) const KEYS: [Keys; 5] = [
+    Keys { table: "", known: &["project", "env", "options", "base", "remote"] },
     Keys { table: "[project]", known: &["name", "default", "salt", "common"] },
     Keys { table: "[options.NAME]", known: &["type", "values", "default", "description"] },
     Keys {
         table: "[base.NAME]",
         known: &["suite", "variant", "packages", "path", "archive", "host"],
     },
+    Keys {
+        table: "[[remote]]",
+        known: &[
+            "name",
+            "url",
+            "read",
+            "write",
+            "layout",
+            "endpoint",
+            "region",
+            "insecure",
+            "ca",
+            "certificate",
+            "key",
+            "token_env",
+            "token_file",
+            "require_signature",
+            "sign",
+            "timeout",
+        ],
+    },
 ];
+
+/// Keys that would hold a secret. What is said of them does not show their line.
+const SECRETS: [&str; 7] =
+    ["token", "password", "passwd", "secret", "secret_key", "access_key", "credentials"];
 
 pub(super) fn read(r: &mut Reader<'_>, table: DeTable<'_>) -> Project {
     let mut project = Project { file: r.file().to_owned(), ..Project::default() };
@@ -24,6 +50,10 @@ pub(super) fn read(r: &mut Reader<'_>, table: DeTable<'_>) -> Project {
             "env" => project.env = r.named("env", value, Reader::text),
             "options" => project.options = r.named("options", value, option),
             "base" => project.bases = r.named("base", value, base),
+            "remote" => {
+                let each = r.tables("remote", value);
+                project.remotes = each.into_iter().filter_map(|item| remote(r, item)).collect();
+            }
             _ => r.unknown(&key, &KEYS[0], &KEYS[..2]),
         }
     }
@@ -72,4 +102,38 @@ fn base(r: &mut Reader<'_>, path: &str, value: Value<'_>) -> Option<Base> {
         }
     }
     Some(base)
+}
+
+fn remote(r: &mut Reader<'_>, value: Value<'_>) -> Option<Remote> {
+    let span = value.span().into();
+    let mut remote = Remote { span, ..Remote::default() };
+    for (key, value) in r.table("remote", value)? {
+        match key.get_ref().as_ref() {
+            "name" => remote.name = r.text("name", value),
+            "url" => remote.url = r.text("url", value),
+            "read" => remote.read = r.flag("read", &value),
+            "write" => remote.write = r.scalar("write", value),
+            "layout" => remote.layout = r.text("layout", value),
+            "endpoint" => remote.endpoint = r.text("endpoint", value),
+            "region" => remote.region = r.text("region", value),
+            "insecure" => remote.insecure = r.flag("insecure", &value),
+            "ca" => remote.ca = r.text("ca", value),
+            "certificate" => remote.certificate = r.text("certificate", value),
+            "key" => remote.key = r.text("key", value),
+            "token_env" => remote.token_env = r.text("token_env", value),
+            "token_file" => remote.token_file = r.text("token_file", value),
+            "require_signature" => {
+                remote.require_signature = r.texts("require_signature", value);
+            }
+            "sign" => remote.sign = r.text("sign", value),
+            "timeout" => remote.timeout = r.text("timeout", value),
+            secret if SECRETS.contains(&secret) => {
+                let message = format!("`{secret}` does not stand in a project file");
+                let help = "everybody reads it: `token_env` names a variable, `token_file` a file";
+                r.wrong(span, message, help);
+            }
+            _ => r.unknown(&key, &KEYS[4], &[]),
+        }
+    }
+    Some(remote)
 }

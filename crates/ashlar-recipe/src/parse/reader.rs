@@ -53,6 +53,23 @@ impl<'a> Reader<'a> {
         self.problems.push(problem);
     }
 
+    /// Notes what is wrong at a place.
+    pub fn wrong(&mut self, span: Span, message: String, help: &str) {
+        self.report(span, "", message, Some(help.to_owned()));
+    }
+
+    /// The tables of a `[[key]]`.
+    pub fn tables<'i>(&mut self, key: &str, value: Value<'i>) -> Vec<Value<'i>> {
+        match value.into_inner_parts() {
+            (DeValue::Array(array), _) => array.into_iter().collect(),
+            (other, span) => {
+                let help = Some(format!("write `[[{key}]]`, once for each"));
+                self.wrong_type(key, "a list of tables", &Spanned::new(span, other), help);
+                Vec::new()
+            }
+        }
+    }
+
     /// Notes a key that `keys` does not have. `others` are the tables of the same file, where it
     /// may belong.
     pub fn unknown(&mut self, key: &Key<'_>, keys: &Keys, others: &[Keys]) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Notes, Pen, check, option_variable};
 use crate::problem::{Problem, enumerate, nearest};
+use crate::remote::Remote;
 use crate::resolved::{Base, OptionValue};
 use crate::written::{self, Scalar, Text};
 
@@ -17,6 +18,7 @@ pub(super) struct Head {
     pub env: BTreeMap<String, String>,
     pub options: BTreeMap<String, OptionValue>,
     pub bases: BTreeMap<String, Base>,
+    pub remotes: Vec<Remote>,
     /// Every base that is declared, also those with a problem: a module that names one of these
     /// has none itself.
     pub declared_bases: Vec<String>,
@@ -50,6 +52,7 @@ pub(super) fn head(
     let env = pen.env(project.env);
     let (options, values) = options(project.options, &mut pen);
     let bases = bases(project.bases, &mut pen);
+    let remotes = super::remote::remotes(project.remotes, &mut pen);
     let options = apply(options, &values, &declared_options, given, notes);
     Head {
         file: project.file,
@@ -60,6 +63,7 @@ pub(super) fn head(
         env,
         options,
         bases,
+        remotes,
         declared_bases,
         declared_options,
     }
