@@ -1,6 +1,8 @@
 //! The contract of a depot: blobs by digest, manifests by digest, and tags that point to them, as
 //! the OCI distribution specification has them. One file for each kind.
 
+mod objects;
+
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
@@ -59,12 +61,30 @@ pub(crate) trait Depot: Send + Sync {
     /// Removes a tag. `false` when it was not there.
     fn remove_tag(&self, tag: &str) -> Result<bool, RemoteError>;
 
+    /// Removes a tag unless it was written or used at `before` or later: then `false`, as when it
+    /// was not there.
+    fn remove_old_tag(&self, tag: &str, before: SystemTime) -> Result<bool, RemoteError> {
+        let _ = before;
+        self.remove_tag(tag)
+    }
+
     /// All blobs (manifests among them) with sizes and times of last use or writing.
     fn blobs(&self) -> Result<Vec<(Digest, SystemTime)>, RemoteError>;
 
     /// Removes a blob or an untagged manifest that has not been used or written since `before`.
     /// `false` when it has.
     fn remove_blob(&self, digest: &Digest, before: SystemTime) -> Result<bool, RemoteError>;
+
+    /// What time it is there: the clock that the times of blobs and tags go by.
+    fn now(&self) -> Result<SystemTime, RemoteError> {
+        Ok(SystemTime::now())
+    }
+
+    /// Removes what writers that died left half-done before that time. How many things.
+    fn tidy(&self, before: SystemTime) -> Result<u64, RemoteError> {
+        let _ = before;
+        Ok(0)
+    }
 
     /// Whether it may be written to: `Err` inside says why not.
     fn may_write(&self) -> Result<Result<(), String>, RemoteError>;
