@@ -58,5 +58,6 @@ pub use memory::MemoryStore;
 pub use remote::{
     Abilities, Collected, Moved, Publication, Remote, RemoteError, RemoteStat, Watch,
 };
+pub use removal::remove_all;
 pub use stat_cache::StatCache;
 pub use survey::{Survey, survey};

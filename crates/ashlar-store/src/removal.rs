@@ -8,6 +8,24 @@ use rustix::io::Errno;
 /// How deep folders are followed before the rest is moved up: each level holds a descriptor.
 const DEEPEST: usize = 64;
 
+/// Removes what is at a path, whatever its modes and depth; links are not followed. Nothing there
+/// is no error.
+///
+/// # Errors
+/// When something of it cannot be removed.
+pub fn remove_all(path: &std::path::Path) -> std::io::Result<()> {
+    let Some(name) = path.file_name() else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => std::path::Path::new("."),
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::open(parent, flags, Mode::empty())?;
+    Ok(remove(parent.as_fd(), name.as_encoded_bytes())?)
+}
+
 /// Removes what is at `name`, whatever it is. Nothing there is no error.
 pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
