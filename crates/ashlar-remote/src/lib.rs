@@ -13,6 +13,7 @@
 pub mod artifact;
 mod cas;
 mod depot;
+mod http;
 mod image;
 mod open;
 mod runtime;
