@@ -21,6 +21,9 @@ pub(crate) trait Depot: Send + Sync {
     /// that is collected by age makes it young.
     fn has_blob(&self, digest: &Digest) -> Result<bool, RemoteError>;
 
+    /// How many bytes a blob has of which only the hash is known; `None` when it is not there.
+    fn blob_size(&self, hash: &[u8; 32]) -> Result<Option<u64>, RemoteError>;
+
     /// Opens a part of a blob, `range` in bytes. The reader resumes by itself where it was cut, and
     /// fails when the part has another length; whether the bytes are right is for the caller to
     /// find out. `None` when the blob is not there.
@@ -106,6 +109,29 @@ pub(crate) enum Body {
     Bytes(Arc<[u8]>),
     /// A whole file, read by position so that it can be sent again from anywhere.
     File(Arc<std::fs::File>),
+    /// Bytes that lie nowhere: they are made while they are sent.
+    Made(Arc<dyn Made>),
+}
+
+impl Body {
+    /// Reads some bytes at a position; none at the end. May block.
+    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
+        match self {
+            Self::Bytes(bytes) => {
+                let start = usize::try_from(at).unwrap_or(bytes.len()).min(bytes.len());
+                (&bytes[start..]).read(buffer)
+            }
+            Self::File(file) => std::os::unix::fs::FileExt::read_at(&**file, buffer, at),
+            Self::Made(made) => made.read_at(buffer, at),
+        }
+    }
+}
+
+/// Bytes that are made when they are asked for, each time the same. Going on is cheap; going back
+/// may mean to begin anew.
+pub(crate) trait Made: std::fmt::Debug + Send + Sync {
+    /// Reads some bytes at a position; none at the end. May block.
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> std::io::Result<usize>;
 }
 
 /// How a manifest is asked for.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -90,12 +89,26 @@ async fn piece(body: &Body, at: u64, length: u64) -> io::Result<Bytes> {
             let end = usize::try_from(at + length).map_err(|_| short())?;
             if end > all.len() { Err(short()) } else { Ok(all.slice(begin..end)) }
         }
-        Body::File(file) => {
-            let file = Arc::clone(file);
+        Body::File(_) | Body::Made(_) => {
+            let body = body.clone();
             let length = usize::try_from(length).map_err(|_| short())?;
             let read = tokio::task::spawn_blocking(move || {
                 let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, at).map(|()| Bytes::from(bytes))
+                let mut done = 0;
+                while done < length {
+                    match body.read_at(&mut bytes[done..], at + done as u64) {
+                        Ok(0) => {
+                            return Err(io::Error::new(
+                                io::ErrorKind::UnexpectedEof,
+                                "it is shorter than it was",
+                            ));
+                        }
+                        Ok(count) => done += count,
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+                Ok(Bytes::from(bytes))
             });
             read.await.map_err(io::Error::other)?
         }

@@ -16,7 +16,7 @@ mod lock;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -187,16 +187,8 @@ impl Directory {
         let mut written = 0;
         let mut buffer = vec![0; CHUNK];
         loop {
-            let part: &[u8] = match body {
-                Body::Bytes(bytes) => {
-                    let start = usize::try_from(written).unwrap_or(bytes.len()).min(bytes.len());
-                    &bytes[start..bytes.len().min(start + CHUNK)]
-                }
-                Body::File(file) => {
-                    let read = file.read_at(&mut buffer, written)?;
-                    &buffer[..read]
-                }
-            };
+            let read = body.read_at(&mut buffer, written)?;
+            let part = &buffer[..read];
             if part.is_empty() || written > size {
                 return Ok(Some(written));
             }

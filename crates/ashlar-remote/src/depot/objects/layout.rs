@@ -145,6 +145,10 @@ impl<O: Objects> Depot for ObjectDepot<O> {
         self.make_young(&key, Some(digest.hash), seen.modified, FRESH)
     }
 
+    fn blob_size(&self, hash: &[u8; 32]) -> Result<Option<u64>, RemoteError> {
+        Ok(self.objects.head(&blob_key(hash))?.map(|seen| seen.size))
+    }
+
     fn open_blob(
         &self,
         digest: &Digest,
