@@ -1,7 +1,8 @@
 //! The contract of a depot: blobs by digest, manifests by digest, and tags that point to them, as
 //! the OCI distribution specification has them. One file for each kind.
 
-mod objects;
+pub(crate) mod collect;
+pub(crate) mod objects;
 
 use std::io::Read;
 use std::ops::Range;

@@ -28,6 +28,8 @@ use super::Body;
 
 pub(crate) use directory::Directory;
 pub(crate) use layout::ObjectDepot;
+pub(crate) use tag::{hash_of, referrers_of};
+pub(crate) use young::{hashes, in_parallel};
 
 /// A place that keeps named objects. Keys are relative paths of plain names. Every call blocks,
 /// retries what is transient, and gives up within bounds; several threads may call at once.
