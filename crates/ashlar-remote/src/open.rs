@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ashlar_store::{Remote, RemoteError};
 
+use crate::cas::{CasRemote, Reapi};
+
 /// What is said of a remote, with what the environment and the command line change of it.
 #[derive(Clone, Debug)]
 pub struct Definition {
@@ -63,6 +65,10 @@ pub enum Layout {
 /// # Errors
 /// [`RemoteError::Address`] when the address makes no sense or a key cannot be read.
 pub fn open(definition: &Definition) -> Result<Box<dyn Remote>, RemoteError> {
+    let scheme = definition.url.split_once(':').map_or("", |(scheme, _)| scheme);
+    if let "reapi" | "reapis" = scheme {
+        return Ok(Box::new(CasRemote::new(&definition.name, Reapi::new(definition)?)));
+    }
     Err(RemoteError::Address {
         place: definition.name.clone(),
         why: "its kind is not known".to_owned(),
