@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::problem::{Problem, enumerate, nearest};
+use crate::problem::{Problem, Problems, enumerate, nearest};
 use crate::resolve::remote_address;
 
 /// For how long nothing may come or go before a transfer counts as stalled, where nothing is said.
@@ -122,7 +122,17 @@ pub fn override_remotes(
     mut remotes: Vec<Remote>,
     variables: impl IntoIterator<Item = (String, String)>,
     given: &[String],
-) -> Result<Vec<Remote>, Problem> {
+) -> Result<Vec<Remote>, Problems> {
+    overridden(&mut remotes, variables, given)
+        .map_err(|problem| Problems::gather(vec![*problem], 0))?;
+    Ok(remotes)
+}
+
+fn overridden(
+    remotes: &mut Vec<Remote>,
+    variables: impl IntoIterator<Item = (String, String)>,
+    given: &[String],
+) -> Result<(), Box<Problem>> {
     let mut variables: Vec<_> =
         variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     variables.sort();
@@ -131,10 +141,10 @@ pub fn override_remotes(
     for text in given {
         let Some((name, value)) = text.split_once('=') else {
             let help = "--remote NAME=read, write, readwrite or off, or --remote NAME=ADDRESS";
-            return Err(Problem::new("a `--remote` says nothing of a remote").help(help));
+            return Err(Problem::new("a `--remote` says nothing of a remote").help(help).into());
         };
         if value.contains(':') {
-            address(&mut remotes, name, value)?;
+            address(remotes, name, value)?;
         } else {
             rest.push((name, value));
         }
@@ -143,7 +153,7 @@ pub fn override_remotes(
         let names: Vec<String> = remotes.iter().map(|r| remote_variable(&r.name)).collect();
         match remotes.iter_mut().find(|r| remote_variable(&r.name) == *variable) {
             Some(remote) => apply(remote, variable, value)?,
-            None => return Err(unknown(variable, names.iter().map(String::as_str))),
+            None => return Err(unknown(variable, names.iter().map(String::as_str)).into()),
         }
     }
     for (name, value) in rest {
@@ -153,14 +163,15 @@ pub fn override_remotes(
             Some(remote) => apply(remote, &flag, value)?,
             None => {
                 let problem = unknown(name, names.iter().map(String::as_str));
-                return Err(Problem { message: format!("{flag}: {}", problem.message), ..problem });
+                let message = format!("{flag}: {}", problem.message);
+                return Err(Problem { message, ..problem }.into());
             }
         }
     }
-    Ok(remotes)
+    Ok(())
 }
 
-fn apply(remote: &mut Remote, what: &str, value: &str) -> Result<(), Problem> {
+fn apply(remote: &mut Remote, what: &str, value: &str) -> Result<(), Box<Problem>> {
     let (read, write) = match value {
         "read" => (true, false),
         "write" => (false, true),
@@ -169,7 +180,8 @@ fn apply(remote: &mut Remote, what: &str, value: &str) -> Result<(), Problem> {
         _ => {
             // What stands there may be a secret that was put into the wrong variable.
             return Err(Problem::new(format!("{what} has a value that means nothing"))
-                .help("values are `read`, `write`, `readwrite` and `off`"));
+                .help("values are `read`, `write`, `readwrite` and `off`")
+                .into());
         }
     };
     remote.read = read;
@@ -181,14 +193,15 @@ fn apply(remote: &mut Remote, what: &str, value: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn address(remotes: &mut Vec<Remote>, name: &str, url: &str) -> Result<(), Problem> {
+fn address(remotes: &mut Vec<Remote>, name: &str, url: &str) -> Result<(), Box<Problem>> {
     let flag = format!("--remote {}=ADDRESS", name.escape_debug());
     if let Err(wrong) = remote_name(name) {
         return Err(Problem::new(format!("{flag}: `{}` {wrong}", name.escape_debug()))
-            .help("letters, digits, `-` and `_`"));
+            .help("letters, digits, `-` and `_`")
+            .into());
     }
     if let Err((wrong, help)) = remote_address(url) {
-        return Err(Problem::new(format!("{flag}: the address {wrong}")).help(help));
+        return Err(Problem::new(format!("{flag}: the address {wrong}")).help(help).into());
     }
     match remotes.iter_mut().find(|remote| remote.name == name) {
         Some(remote) => url.clone_into(&mut remote.url),
@@ -235,6 +248,7 @@ mod tests {
         let given: Vec<String> = given.iter().map(|g| (*g).to_owned()).collect();
         override_remotes(vec![team], variables, &given)
             .map(|all| all.into_iter().map(|r| (r.name, r.read, r.write)).collect())
+            .map_err(|problems| problems.list.into_iter().next().unwrap())
             .map_err(|problem| format!("{}: {}", problem.message, problem.help.unwrap_or_default()))
     }
 
