@@ -13,7 +13,9 @@ use ashlar_store::{Found, Journal, RecordedOutcome, StepRecord, Store, StoreErro
 
 use crate::engine::{Ended, Engine, Results, now};
 use crate::event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary};
-use crate::lookup::{Lookup, look_up};
+use crate::lookup::{Bring, Lookup, look_far};
+use crate::push::{Item, Queues};
+use crate::remotes::Ears;
 
 /// How a build is done.
 #[derive(Clone, Debug)]
@@ -42,30 +44,94 @@ pub fn build(
     let plan = engine.plan;
     let again: HashSet<StepIndex> =
         if options.rebuild { plan.targets.iter().copied().collect() } else { HashSet::new() };
-    let lookup = look_up(plan, engine.store, &again)?;
     let mut summary = Summary::default();
+    let queues = Queues::new(engine);
+    std::thread::scope(|scope| {
+        let _closing = Closing(&queues);
+        for index in (0..engine.remotes.count()).filter(|i| engine.remotes.is_writable(*i)) {
+            let queues = &queues;
+            scope.spawn(move || queues.send(engine, journal, index));
+        }
+        let ears = Ears { tell: engine.tell, cancel: engine.cancel };
+        let (store, remotes) = (engine.store, &engine.remotes);
+        let lookup = look_far(plan, store, &again, remotes, queues.shared(), Bring::Here, ears)?;
+        hits(engine, journal, &lookup, &queues, &mut summary)?;
+        let lost = !remotes.lost().is_empty();
+        if lost {
+            // What is missing may be where nobody answers: it is not built a second time.
+            not_tried(engine, lookup.run.iter().copied(), &mut summary);
+        } else if !lookup.run.is_empty() {
+            run(engine, journal, options, lookup, &again, &queues, &mut summary)?;
+        }
+        queues.tell(engine);
+        Ok::<(), StoreError>(())
+    })?;
+    summary.cancelled = engine.cancel.is_cancelled();
+    summary.took = began.elapsed();
+    summary.remotes = engine.remotes.tallies();
+    summary.lost = engine.remotes.lost();
+    Ok(summary)
+}
+
+/// Lets the threads that send end when nothing more can come, whatever happened.
+struct Closing<'q>(&'q Queues);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Tells and writes down what was found.
+fn hits(
+    engine: &Engine<'_>,
+    journal: &Journal,
+    lookup: &Lookup,
+    queues: &Queues,
+    summary: &mut Summary,
+) -> Result<(), StoreError> {
     let mut hits: Vec<_> = lookup.found.iter().collect();
     hits.sort_unstable_by_key(|(step, _)| **step);
-    let mut saved = Duration::ZERO;
+    let (mut count, mut saved) = (0, Duration::ZERO);
+    let mut records = Vec::new();
     for (step, found) in hits {
-        saved += found.result.took;
-        let report = report(plan, *step, &Ended::found(StepOutcome::Hit, found.clone(), now()));
+        let from = lookup.far.get(step).copied();
+        let started = found.result.started;
+        let ended = Ended { from, ..Ended::found(StepOutcome::Hit, found.clone(), started) };
+        if from.is_some() {
+            records.extend(record_of(engine, *step, &ended)?);
+            queues.came(engine, &Item { step: *step, found: found.clone(), from });
+        } else {
+            count += 1;
+            saved += found.result.took;
+        }
+        let report = report(engine, *step, &ended);
         summary.count(&report);
         (engine.tell)(Event::Ended(Box::new(report)));
     }
-    if !lookup.found.is_empty() {
-        match journal.note_hits(lookup.found.len() as u64, saved) {
-            // A figure for people is no reason not to use what is there.
-            Ok(()) | Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => {}
-            Err(error) => return Err(error),
+    match journal.record_all(&records).and_then(|()| journal.note_hits(count, saved)) {
+        // A figure for people is no reason not to use what is there.
+        Ok(()) | Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells what is not tried.
+fn not_tried(
+    engine: &Engine<'_>,
+    steps: impl IntoIterator<Item = StepIndex>,
+    summary: &mut Summary,
+) {
+    for step in steps {
+        let mut report = report(engine, step, &Ended::not_tried());
+        // A module whose own source or packages failed has failed itself; its reason was told.
+        let id = &report.id.module;
+        if report.is_module && summary.failures.iter().any(|failed| failed.id.module == *id) {
+            report.outcome = StepOutcome::Failed;
         }
+        summary.count(&report);
+        (engine.tell)(Event::Ended(Box::new(report)));
     }
-    if !lookup.run.is_empty() {
-        run(engine, journal, options, lookup, &again, &mut summary)?;
-    }
-    summary.cancelled = engine.cancel.is_cancelled();
-    summary.took = began.elapsed();
-    Ok(summary)
 }
 
 /// Tells that all targets are found, when they are; `None` when one is not.
@@ -112,6 +178,7 @@ fn run(
     options: &Options,
     lookup: Lookup,
     again: &HashSet<StepIndex>,
+    queues: &Queues,
     summary: &mut Summary,
 ) -> Result<(), StoreError> {
     let plan = engine.plan;
@@ -137,7 +204,7 @@ fn run(
     let mut dispatcher = Dispatcher::new(plan, lookup, priority);
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();
-        dispatcher.go(scope, engine, journal, options, again, summary, &sender, &receiver)
+        dispatcher.go(scope, engine, journal, options, again, queues, summary, &sender, &receiver)
     })
 }
 
@@ -196,6 +263,7 @@ impl<'p> Dispatcher<'p> {
         journal: &Journal,
         options: &Options,
         again: &HashSet<StepIndex>,
+        queues: &'env Queues,
         summary: &mut Summary,
         sender: &Sender<(StepIndex, Ended)>,
         receiver: &Receiver<(StepIndex, Ended)>,
@@ -203,7 +271,7 @@ impl<'p> Dispatcher<'p> {
         loop {
             self.stopped |= engine.cancel.is_cancelled();
             while let Some(step) = self.next(options.jobs) {
-                self.start(scope, engine, step, again.contains(&step), sender);
+                self.start(scope, engine, queues, step, again.contains(&step), sender);
             }
             if self.running + self.fetching == 0 {
                 break;
@@ -214,22 +282,13 @@ impl<'p> Dispatcher<'p> {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            self.ended(engine, journal, options, summary, step, ended)?;
+            self.ended(engine, journal, options, queues, summary, step, ended)?;
         }
         // What was never begun: its dependencies failed, or the build stopped.
         let mut left: Vec<StepIndex> = self.waits.keys().copied().collect();
         left.extend(self.ready.iter().map(|(_, step)| *step));
         left.sort_unstable();
-        for step in left {
-            let mut report = report(self.plan, step, &Ended::not_tried());
-            // A module whose own source or packages failed has failed itself; its reason was told.
-            let id = &report.id.module;
-            if report.is_module && summary.failures.iter().any(|failed| failed.id.module == *id) {
-                report.outcome = StepOutcome::Failed;
-            }
-            summary.count(&report);
-            (engine.tell)(Event::Ended(Box::new(report)));
-        }
+        not_tried(engine, left, summary);
         Ok(())
     }
 
@@ -249,6 +308,7 @@ impl<'p> Dispatcher<'p> {
         &mut self,
         scope: &'scope Scope<'scope, 'env>,
         engine: &'env Engine<'_>,
+        queues: &Queues,
         step: StepIndex,
         again: bool,
         sender: &Sender<(StepIndex, Ended)>,
@@ -271,12 +331,13 @@ impl<'p> Dispatcher<'p> {
             }
         }
         let sender = sender.clone();
+        let shared = queues.shared().get(step).copied().unwrap_or_default();
         scope.spawn(move || {
             let id = &engine.plan.steps[step].id;
             let run = || {
                 if fetch {
                     (engine.tell)(Event::Started { id: id.clone() });
-                    return engine.run(step, &needed, again, None);
+                    return engine.run(step, &needed, again, None, shared);
                 }
                 // What does not share jobs while it runs is given what is free when it begins.
                 let alone = holds_jobs(engine.plan, step);
@@ -285,7 +346,7 @@ impl<'p> Dispatcher<'p> {
                     return Ended::not_tried();
                 };
                 (engine.tell)(Event::Started { id: id.clone() });
-                engine.run(step, &needed, again, alone.then(|| tokens.count()))
+                engine.run(step, &needed, again, alone.then(|| tokens.count()), shared)
             };
             // Without its message the dispatcher would wait for this step for ever.
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
@@ -295,11 +356,13 @@ impl<'p> Dispatcher<'p> {
         });
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one loop, and nothing that could be grouped")]
     fn ended(
         &mut self,
         engine: &Engine<'_>,
         journal: &Journal,
         options: &Options,
+        queues: &Queues,
         summary: &mut Summary,
         step: StepIndex,
         ended: Ended,
@@ -310,11 +373,14 @@ impl<'p> Dispatcher<'p> {
             self.running -= 1;
         }
         record(engine, journal, step, &ended)?;
-        let report = report(self.plan, step, &ended);
+        let report = report(engine, step, &ended);
         summary.count(&report);
         (engine.tell)(Event::Ended(Box::new(report)));
         match ended.found {
             Some(found) => {
+                if matches!(ended.outcome, StepOutcome::Built | StepOutcome::Cutoff) {
+                    queues.made(engine, &Item { step, found: found.clone(), from: ended.from });
+                }
                 self.results.insert(step, found);
                 for dependent in self.dependents.remove(&step).unwrap_or_default() {
                     if let Some(count) = self.waits.get_mut(&dependent) {
@@ -361,20 +427,25 @@ impl Ended {
     }
 }
 
-fn report(plan: &Plan, index: StepIndex, ended: &Ended) -> StepReport {
-    let step = &plan.steps[index];
+fn report(engine: &Engine<'_>, index: StepIndex, ended: &Ended) -> StepReport {
+    let step = &engine.plan.steps[index];
     let hit = matches!(ended.outcome, StepOutcome::Hit | StepOutcome::Cutoff);
     StepReport {
         id: step.id.clone(),
         is_module: step.is_build(),
         outcome: ended.outcome,
-        from: hit.then(|| "local".to_owned()),
+        from: hit.then(|| origin(engine, ended)),
         took: ended.took,
         key: step.key,
         action: ended.action,
         log: ended.log,
         failure: ended.failure.clone(),
     }
+}
+
+/// Where a hit came from.
+fn origin(engine: &Engine<'_>, ended: &Ended) -> String {
+    ended.from.map_or_else(|| "local".to_owned(), |index| engine.remotes.name(index))
 }
 
 /// Writes down what happened, with the inputs of the key, so that `why` can compare later.
@@ -384,18 +455,35 @@ fn record(
     index: StepIndex,
     ended: &Ended,
 ) -> Result<(), StoreError> {
+    let Some(record) = record_of(engine, index, ended)? else { return Ok(()) };
+    match journal.record(&record) {
+        Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// What is written down of a step, if anything is.
+fn record_of(
+    engine: &Engine<'_>,
+    index: StepIndex,
+    ended: &Ended,
+) -> Result<Option<StepRecord>, StoreError> {
     let step = &engine.plan.steps[index];
     let outcome = match (&ended.outcome, &ended.failure) {
+        (StepOutcome::Hit, _) if ended.from.is_some() => RecordedOutcome::Hit,
         (StepOutcome::Built, _) => RecordedOutcome::Built,
         (StepOutcome::Cutoff, _) => RecordedOutcome::Cutoff,
         (StepOutcome::Failed, Some(Failure::TimedOut(_))) => RecordedOutcome::TimedOut,
         // A full disk or a missing program says nothing about the inputs of the step.
         (
             StepOutcome::Failed,
-            Some(Failure::Error { kind: ErrorKind::Store | ErrorKind::Machine, .. }),
-        ) => return Ok(()),
+            Some(Failure::Error {
+                kind: ErrorKind::Store | ErrorKind::Machine | ErrorKind::Remote,
+                ..
+            }),
+        ) => return Ok(None),
         (StepOutcome::Failed, _) => RecordedOutcome::Failed,
-        (StepOutcome::Hit | StepOutcome::Skipped, _) => return Ok(()),
+        (StepOutcome::Hit | StepOutcome::Skipped, _) => return Ok(None),
     };
     let inputs = match put(engine.store, &step.inputs.to_json()) {
         Ok(digest) => Some(digest),
@@ -403,22 +491,19 @@ fn record(
         Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => None,
         Err(error) => return Err(error),
     };
-    let record = StepRecord {
+    Ok(Some(StepRecord {
         project: engine.project.name.clone(),
         module: step.id.module.clone(),
         step: step.id.step.clone(),
         key: step.key,
         action: ended.action,
         outcome,
-        from: (outcome == RecordedOutcome::Cutoff).then(|| "local".to_owned()),
+        from: matches!(outcome, RecordedOutcome::Hit | RecordedOutcome::Cutoff)
+            .then(|| origin(engine, ended)),
         started: ended.started,
         took: ended.found.as_ref().map_or(ended.took, |f: &Found| f.result.took),
         log: ended.log,
         inputs,
         message: ended.failure.as_ref().map(ToString::to_string),
-    };
-    match journal.record(&record) {
-        Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => Ok(()),
-        other => other,
-    }
+    }))
 }

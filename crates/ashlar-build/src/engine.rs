@@ -15,6 +15,7 @@ use ashlar_store::{Found, LocalStore, Store, StoreError, put};
 
 use crate::command;
 use crate::event::{ErrorKind, Event, Failure, StepOutcome};
+use crate::remotes::{Ears, Remotes};
 use crate::roots::Trees;
 use crate::sources::source_tree;
 
@@ -33,6 +34,8 @@ pub struct Engine<'a> {
     pub plan: &'a Plan,
     /// Where results are found and kept.
     pub store: &'a dyn Store,
+    /// Where others find them.
+    pub remotes: Remotes<'a>,
     /// The same store, where it is one that several processes share: for locks.
     pub local: Option<&'a LocalStore>,
     /// What runs commands.
@@ -61,6 +64,8 @@ pub(crate) struct Ended {
     pub failure: Option<Failure>,
     pub took: Duration,
     pub started: Time,
+    /// The remote that a result came from.
+    pub from: Option<usize>,
 }
 
 /// The results a step can use, by the place of the step that made them.
@@ -76,26 +81,31 @@ pub(crate) struct Prepared {
 
 impl Engine<'_> {
     /// Runs a step unless somebody else has meanwhile. `again` ignores what is kept; `held` says
-    /// how many jobs the caller holds for a command that does not speak the jobserver's protocol.
+    /// how many jobs the caller holds for a command that does not speak the jobserver's protocol;
+    /// `shared` whether remotes may have its result.
     pub(crate) fn run(
         &self,
         index: StepIndex,
         results: &Results,
         again: bool,
         held: Option<usize>,
+        shared: bool,
     ) -> Ended {
         let began = Instant::now();
         let started = now();
         let step = &self.plan.steps[index];
         let mut ended =
-            self.try_run(step, index, results, again, held).unwrap_or_else(|failure| Ended {
-                outcome: StepOutcome::Failed,
-                found: None,
-                action: None,
-                log: None,
-                failure: Some(failure),
-                took: Duration::ZERO,
-                started,
+            self.try_run(step, index, results, again, held, shared).unwrap_or_else(|failure| {
+                Ended {
+                    outcome: StepOutcome::Failed,
+                    found: None,
+                    action: None,
+                    log: None,
+                    failure: Some(failure),
+                    took: Duration::ZERO,
+                    started,
+                    from: None,
+                }
             });
         if ended.took.is_zero() && ended.outcome != StepOutcome::Hit {
             ended.took = began.elapsed();
@@ -110,6 +120,7 @@ impl Engine<'_> {
         results: &Results,
         again: bool,
         held: Option<usize>,
+        shared: bool,
     ) -> Result<Ended, Failure> {
         let started = now();
         // Held until the result is kept: whoever waits for it finds the result.
@@ -133,7 +144,11 @@ impl Engine<'_> {
             return Ok(Ended::found(StepOutcome::Hit, found, started));
         }
         let prepared = self.prepare(step, index, results)?;
-        if !again && let Some(result) = self.store.result(&prepared.action)? {
+        let known = match again {
+            true => None,
+            false => self.known(&prepared.action, shared)?,
+        };
+        if let Some((from, result)) = known {
             // What the command makes does not depend on what is expected of it.
             if let Work::Build(module) = &step.work {
                 let outputs = self.trees.read(self.store, result.outputs)?;
@@ -147,12 +162,13 @@ impl Engine<'_> {
                         failure: Some(Failure::Unmatched(missing)),
                         took: Duration::ZERO,
                         started,
+                        from: None,
                     });
                 }
             }
             self.store.put_step(&step.key, &prepared.action)?;
             let found = Found { action: prepared.action, result };
-            return Ok(Ended::found(StepOutcome::Cutoff, found, started));
+            return Ok(Ended { from, ..Ended::found(StepOutcome::Cutoff, found, started) });
         }
         let (kept, log, began, took) = match (prepared.made, prepared.request) {
             (Some(made), _) => (made, Digest::EMPTY, started, Duration::ZERO),
@@ -167,6 +183,7 @@ impl Engine<'_> {
                     failure: Some(failure),
                     took: finished.took,
                     started: finished.started,
+                    from: None,
                 };
                 match finished.outcome {
                     Outcome::Succeeded(kept) => {
@@ -191,6 +208,7 @@ impl Engine<'_> {
                     failure: Some(Failure::Unmatched(missing)),
                     took,
                     started: began,
+                    from: None,
                 });
             }
         }
@@ -206,6 +224,34 @@ impl Engine<'_> {
         self.store.put_step(&step.key, &prepared.action)?;
         let found = Found { action: prepared.action, result };
         Ok(Ended { took, ..Ended::found(StepOutcome::Built, found, began) })
+    }
+
+    /// The result of an action, here or at a remote.
+    fn known(
+        &self,
+        action: &Digest,
+        shared: bool,
+    ) -> Result<Option<(Option<usize>, ActionResult)>, Failure> {
+        if let Some(result) = self.store.result(action)? {
+            return Ok(Some((None, result)));
+        }
+        if !shared || !self.remotes.any_readable() {
+            return self.required().map(|()| None);
+        }
+        let ears = Ears { tell: self.tell, cancel: self.cancel };
+        let far = self.remotes.result(*action, self.store, ears)?;
+        if far.is_none() {
+            self.required()?;
+        }
+        Ok(far.map(|(from, found)| (Some(from), found.result)))
+    }
+
+    /// Fails where remotes are required and one is lost.
+    fn required(&self) -> Result<(), Failure> {
+        match self.remotes.lost().into_iter().next() {
+            None => Ok(()),
+            Some(message) => Err(Failure::Error { message, advice: None, kind: ErrorKind::Remote }),
+        }
     }
 
     /// Everything a step will see: its action, and what the executor needs to run it.
@@ -459,6 +505,7 @@ impl Ended {
             failure: None,
             took: Duration::ZERO,
             started,
+            from: None,
         }
     }
 
@@ -471,6 +518,7 @@ impl Ended {
             failure: None,
             took: Duration::ZERO,
             started,
+            from: None,
         }
     }
 }

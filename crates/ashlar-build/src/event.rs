@@ -1,9 +1,13 @@
 //! What a build says while it goes on, and how it ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ashlar_object::{Digest, StepKey};
 use ashlar_plan::{Forecast, StepId};
+use ashlar_store::Moved;
+
+use crate::remotes::Tally;
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +80,8 @@ pub enum ErrorKind {
     Store,
     /// The project's files.
     Project,
+    /// A remote failed that has to be there.
+    Remote,
 }
 
 impl std::fmt::Display for Failure {
@@ -155,8 +161,49 @@ pub enum Event {
     },
     /// A step ended.
     Ended(Box<StepReport>),
+    /// Results are brought from a remote.
+    Pulling {
+        /// Its name.
+        remote: String,
+        /// How many.
+        results: usize,
+    },
+    /// All steps are done, and some results are still to be sent to a remote.
+    Pushing {
+        /// Its name.
+        remote: String,
+        /// How many.
+        results: usize,
+    },
+    /// Bytes came from a remote or went there: in small steps.
+    Moving {
+        /// Its name.
+        remote: Arc<str>,
+        /// Whence or whither.
+        way: Way,
+        /// What moved since the last time.
+        moved: Moved,
+    },
+    /// A result is not sent to a remote that takes clean ones only.
+    Unclean {
+        /// Which step.
+        id: StepId,
+        /// The name of the remote.
+        remote: String,
+        /// The file that is not committed.
+        why: String,
+    },
     /// Something people should know.
     Warning(String),
+}
+
+/// Whether something comes or goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// It comes from a remote.
+    Pull,
+    /// It goes to a remote.
+    Push,
 }
 
 /// How a build ended. The counts are of modules.
@@ -180,6 +227,10 @@ pub struct Summary {
     pub cancelled: bool,
     /// The steps that failed, in the order in which they did.
     pub failures: Vec<StepReport>,
+    /// What there was to do with each remote.
+    pub remotes: Vec<Tally>,
+    /// Where remotes are required, why nothing was built without them.
+    pub lost: Vec<String>,
 }
 
 impl Summary {

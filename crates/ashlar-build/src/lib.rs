@@ -1,9 +1,10 @@
 //! Walk the plan: look up, execute, keep.
 //!
-//! This room holds a `&dyn Store` and a `&dyn Executor` and knows nothing of remotes, of how a
-//! sandbox works or of how anything is shown: what happens is told as [`Event`]s. It parses no
+//! This room holds a `&dyn Store`, a `&dyn Executor` and some `&dyn Remote`, and knows nothing of
+//! how a remote or a sandbox works or of how anything is shown: what happens is told as [`Event`]s. It parses no
 //! arguments and prints nothing.
 
+mod clean;
 mod command;
 mod dispatch;
 mod engine;
@@ -13,18 +14,24 @@ mod front;
 mod lock;
 mod lookup;
 mod memo;
+mod provenance;
+mod push;
+mod remotes;
 mod reproduce;
 mod roots;
 mod sources;
 mod why;
 
+pub use clean::unclean_steps;
 pub use dispatch::{Options, build, found};
 pub use engine::{Engine, Results, chain, store_advice};
-pub use event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary};
+pub use event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary, Way};
 pub use front::{Folder, FrontError, LOCK_FILE, facts, find_project, read_lock};
 pub use lock::{LockError, Update, complete, missing as missing_in_lock, write as write_lock};
-pub use lookup::{Lookup, look_up};
+pub use lookup::{Bring, Lookup, look_far, look_up, shared_steps};
 pub use memo::Memo;
+pub use push::PATIENCE;
+pub use remotes::{Ears, Remotes, Shared, Tally};
 pub use reproduce::{Difference, Reproduction, reproduce, request, results_for};
 pub use roots::Trees;
 pub use why::{Cause, State, Why, why};

@@ -62,7 +62,8 @@ pub fn why(
     let found = store.steps(&[step.key])?.pop().flatten();
     let history = journal.history(project, &step.id.module, &step.id.step, 50)?;
     let good = |record: &&StepRecord| {
-        matches!(record.outcome, RecordedOutcome::Built | RecordedOutcome::Cutoff)
+        use RecordedOutcome::{Built, Cutoff, Hit};
+        matches!(record.outcome, Built | Cutoff | Hit)
     };
     let present = match history.iter().find(|r| r.key == step.key && good(r)) {
         Some(record) => Some(record.clone()),

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use ashlar_build::{Engine, Event, Folder, Options, StepOutcome, Summary, Trees, build, facts};
+use ashlar_build::{
+    Engine, Event, Folder, Options, Remotes, StepOutcome, Summary, Trees, build, facts,
+};
 use ashlar_execute::{
     Cancel, ExecuteError, Executor, Finished, Jobs, Kept, Outcome, Request, Root,
 };
@@ -129,6 +131,7 @@ impl World {
             cancel: &cancel,
             tell: &tell,
             owner_base: 0,
+            remotes: Remotes::default(),
             trees: Trees::default(),
         };
         let summary = build(&engine, &self.journal, options).unwrap();

@@ -1,7 +1,8 @@
 //! The journal: what was built when, how long it took and how it ended.
 //!
-//! It shares the index with the results. Hits are counted and not listed: a build of a thousand
-//! modules of which nothing changed leaves one addition behind.
+//! It shares the index with the results. Hits in the store itself are counted and not listed: a
+//! build of a thousand modules of which nothing changed leaves one addition behind. What came from
+//! a remote is listed, as if it had been built here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::local::keys::{from_bytes, to_bytes};
 /// How a step of a build ended, as the journal keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordedOutcome {
-    /// The step key was known. Only counted.
+    /// The step key was known. Only counted, unless it came from a remote.
     Hit,
     /// The action was known: a dependency was built anew to the same bytes.
     Cutoff,
@@ -121,7 +122,7 @@ impl Journal {
     }
 
     /// Adds records, all or none, and counts them in [`Journal::totals`]. A hit is counted with
-    /// its `took` as the time it saved, and not listed.
+    /// its `took` as the time it saved, and listed only when it came from elsewhere.
     ///
     /// # Errors
     /// When the index cannot be written.
@@ -139,7 +140,8 @@ impl Journal {
                 };
                 count(connection, counters.0, 1)?;
                 count(connection, counters.1, nanos(record.took))?;
-                if record.outcome != RecordedOutcome::Hit {
+                let elsewhere = record.from.as_deref().is_some_and(|from| from != "local");
+                if record.outcome != RecordedOutcome::Hit || elsewhere {
                     insert(connection, record)?;
                 }
             }
@@ -160,7 +162,8 @@ impl Journal {
         Ok(self.history(project, module, step, 1)?.pop())
     }
 
-    /// The latest records of a step, newest first: builds, cut-offs and failures.
+    /// The latest records of a step, newest first: builds, cut-offs, failures, and what came from
+    /// remotes.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -181,7 +184,7 @@ impl Journal {
         })
     }
 
-    /// The latest record of a key that was built or cut off, in whatever project.
+    /// The latest record of a key that was built, cut off or brought, in whatever project.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -189,14 +192,15 @@ impl Journal {
         self.index.with("read the records in", |connection| {
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM journal \
-                 WHERE key = ?1 AND outcome IN ('built', 'cutoff') ORDER BY id DESC LIMIT 1"
+                 WHERE key = ?1 AND outcome IN ('built', 'cutoff', 'hit') ORDER BY id DESC LIMIT 1"
             ))?;
             statement.query_row([&key.0[..]], record).optional()
         })
     }
 
     /// How long steps, given as module and step, take: the median of their last five builds, in
-    /// all projects together. Steps that were never built are left out.
+    /// all projects together, here or where a remote got them from. Steps that were never built
+    /// are left out.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -207,7 +211,8 @@ impl Journal {
         self.index.with("read the records in", |connection| {
             let transaction = connection.transaction()?;
             let mut statement = transaction.prepare_cached(
-                "SELECT took FROM journal WHERE module = ?1 AND step = ?2 AND outcome = 'built' \
+                "SELECT took FROM journal \
+                 WHERE module = ?1 AND step = ?2 AND outcome IN ('built', 'hit') \
                  ORDER BY id DESC LIMIT 5",
             )?;
             let mut all = HashMap::with_capacity(steps.len());
@@ -225,7 +230,7 @@ impl Journal {
         })
     }
 
-    /// How often a key failed or took too long since it was last built, in all projects.
+    /// How often a key failed or took too long since it was last built or brought, in all projects.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -234,7 +239,7 @@ impl Journal {
             let mut statement = connection.prepare_cached(
                 "SELECT count(*) FROM journal WHERE key = ?1 AND outcome IN ('failed', 'timed-out') \
                  AND id > (SELECT coalesce(max(id), 0) FROM journal \
-                           WHERE key = ?1 AND outcome = 'built')",
+                           WHERE key = ?1 AND outcome IN ('built', 'hit'))",
             )?;
             statement.query_row([&key.0[..]], |row| row.get(0))
         })

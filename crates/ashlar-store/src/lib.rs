@@ -40,6 +40,7 @@ mod index;
 mod journal;
 mod local;
 mod memory;
+mod memory_remote;
 mod remote;
 mod removal;
 mod stat_cache;
@@ -55,6 +56,7 @@ pub use local::{
     VerifyReport, Workspace,
 };
 pub use memory::MemoryStore;
+pub use memory_remote::{Asked, Fault, MemoryRemote};
 pub use remote::{
     Abilities, Collected, Moved, Publication, Remote, RemoteError, RemoteStat, Watch,
 };
