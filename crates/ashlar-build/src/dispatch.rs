@@ -55,7 +55,7 @@ pub fn build(
         let ears = Ears { tell: engine.tell, cancel: engine.cancel };
         let (store, remotes) = (engine.store, &engine.remotes);
         let lookup = look_far(plan, store, &again, remotes, queues.shared(), Bring::Here, ears)?;
-        hits(engine, journal, &lookup, &queues, &mut summary)?;
+        hits(engine, journal, &lookup, Some(&queues), &mut summary)?;
         let lost = !remotes.lost().is_empty();
         if lost {
             // What is missing may be where nobody answers: it is not built a second time.
@@ -87,7 +87,7 @@ fn hits(
     engine: &Engine<'_>,
     journal: &Journal,
     lookup: &Lookup,
-    queues: &Queues,
+    queues: Option<&Queues>,
     summary: &mut Summary,
 ) -> Result<(), StoreError> {
     let mut hits: Vec<_> = lookup.found.iter().collect();
@@ -100,7 +100,9 @@ fn hits(
         let ended = Ended { from, ..Ended::found(StepOutcome::Hit, found.clone(), started) };
         if from.is_some() {
             records.extend(record_of(engine, *step, &ended)?);
-            queues.came(engine, &Item { step: *step, found: found.clone(), from });
+            if let Some(queues) = queues {
+                queues.came(engine, &Item { step: *step, found: found.clone(), from });
+            }
         } else {
             count += 1;
             saved += found.result.took;
@@ -114,6 +116,18 @@ fn hits(
         Ok(()) | Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Tells and writes down what was brought from a remote.
+pub(crate) fn brought(
+    engine: &Engine<'_>,
+    journal: &Journal,
+    remote: usize,
+    came: HashMap<StepIndex, Found>,
+) -> Result<(), StoreError> {
+    let far = came.keys().map(|step| (*step, remote)).collect();
+    let lookup = Lookup { found: came, far, run: BTreeSet::new() };
+    hits(engine, journal, &lookup, None, &mut Summary::default())
 }
 
 /// Tells what is not tried.

@@ -20,6 +20,7 @@ mod remotes;
 mod reproduce;
 mod roots;
 mod sources;
+mod transfer;
 mod why;
 
 pub use clean::unclean_steps;
@@ -34,6 +35,7 @@ pub use push::PATIENCE;
 pub use remotes::{Ears, Remotes, Shared, Tally};
 pub use reproduce::{Difference, Reproduction, reproduce, request, results_for};
 pub use roots::Trees;
+pub use transfer::{Transfer, pull, push};
 pub use why::{Cause, State, Why, why};
 
 use std::time::Duration;

@@ -126,10 +126,13 @@ pub fn look_far(
     }
 }
 
+/// Gives the result of each step, where there is one.
+type Find<'f> = dyn FnMut(&[StepIndex]) -> Result<Vec<Option<Found>>, StoreError> + 'f;
+
 fn walk(
     plan: &Plan,
     again: &HashSet<StepIndex>,
-    find: &mut dyn FnMut(&[StepIndex]) -> Result<Vec<Option<Found>>, StoreError>,
+    find: &mut Find<'_>,
 ) -> Result<Lookup, StoreError> {
     let mut lookup = Lookup::default();
     let mut seen: HashSet<StepIndex> = plan.targets.iter().copied().collect();

@@ -17,7 +17,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
         ashlar why net/lldpd           why it would be built: what changed since\n  \
         ashlar checkout zlib out/zlib  its files\n\n\
         Exit codes: 0 done; 1 a build failed; 2 usage or project files; 3 the machine lacks\n\
-        something; 4 a store failed; 5 stopped by a signal, everything finished is kept."
+        something; 4 a store or remote failed; 5 stopped by a signal, everything finished is kept."
 )]
 pub struct Args {
     /// What holds for every command.
@@ -54,6 +54,10 @@ pub struct Globals {
     /// Sets an option of the project, once for each.
     #[arg(long = "option", short = 'o', global = true, value_name = "NAME=VALUE")]
     pub options: Vec<String>,
+    /// Changes the rights of a remote (read, write, readwrite, off), or names one by its address,
+    /// once for each. `ASHLAR_REMOTE_NAME` changes rights as well.
+    #[arg(long = "remote", global = true, value_name = "NAME=RIGHTS|ADDRESS")]
+    pub remotes: Vec<String>,
     /// One JSON object a line on standard output.
     #[arg(long, global = true)]
     pub json: bool,
@@ -90,7 +94,7 @@ pub enum Command {
     Init(Init),
     /// Build targets, or find that they are built.
     #[command(
-        after_help = "Examples:\n  ashlar build\n  ashlar build zlib net/lldpd --keep-going\n  ashlar build -o debug=true popt"
+        after_help = "Examples:\n  ashlar build\n  ashlar build zlib net/lldpd --keep-going\n  ashlar build -o debug=true popt\n  ashlar build --remote team=read --require-remote\n  ashlar build --rebuild --remote team=write --require-push"
     )]
     Build(Build),
     /// Say what would happen and why, without fetching or building anything.
@@ -124,6 +128,17 @@ pub enum Command {
         after_help = "Examples:\n  ashlar lock                   what is missing\n  ashlar lock --update          everything anew\n  ashlar lock --update zlib     one module's sources and tools"
     )]
     Lock(Lock),
+    /// Leave results at the remotes that are written to: targets, and what they were made from.
+    #[command(
+        after_help = "Examples:\n  ashlar push\n  ashlar push zlib --to team\n  ashlar push --remote usb=dir:/media/usb/ashlar"
+    )]
+    Push(Push),
+    /// Bring results from remotes without building anything.
+    #[command(after_help = "Examples:\n  ashlar pull\n  ashlar pull zlib --deps --from team")]
+    Pull(Pull),
+    /// Look after remotes.
+    #[command(subcommand)]
+    Remote(Remote),
     /// Look after the store.
     #[command(subcommand)]
     Store(Store),
@@ -173,6 +188,71 @@ pub struct Build {
     /// Fail instead of completing ashlar.lock.
     #[arg(long)]
     pub locked: bool,
+    /// Fail when a result could not be left at a remote that is written to.
+    #[arg(long)]
+    pub require_push: bool,
+    /// Fail when a remote cannot be read, instead of building what may be there.
+    #[arg(long)]
+    pub require_remote: bool,
+}
+
+/// `ashlar push`.
+#[derive(Debug, ClapArgs)]
+pub struct Push {
+    /// Modules to push with everything they were made from; the project's `default` when none is
+    /// named.
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Only to this remote, once for each; to all that are written to when not said.
+    #[arg(long, value_name = "NAME")]
+    pub to: Vec<String>,
+}
+
+/// `ashlar pull`.
+#[derive(Debug, ClapArgs)]
+pub struct Pull {
+    /// Modules to pull; the project's `default` when none is named.
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Also everything beneath them: dependencies, bases, tools.
+    #[arg(long)]
+    pub deps: bool,
+    /// Only from this remote, once for each; from all that are read when not said.
+    #[arg(long, value_name = "NAME")]
+    pub from: Vec<String>,
+}
+
+/// `ashlar remote`.
+#[derive(Debug, Subcommand)]
+pub enum Remote {
+    /// List the remotes in the order in which they are asked, with their rights.
+    List,
+    /// Contact remotes: whether they answer, and whether they let themselves be written to.
+    #[command(
+        after_help = "Examples:\n  ashlar remote test          all of them\n  ashlar remote test team"
+    )]
+    Test {
+        /// Which; all when none is named.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Figures: how much a remote holds.
+    Stat {
+        /// Which.
+        name: String,
+    },
+    /// Remove what was used least recently from a remote.
+    #[command(after_help = "Example:\n  ashlar remote gc team --max-size 200G --max-age 90d")]
+    Gc {
+        /// Which.
+        name: String,
+        /// What the remote may hold: bytes, or with K, M, G, T.
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        max_size: Option<u64>,
+        /// Since a result was last used: seconds, or with s, m, h, d.
+        #[arg(long, value_name = "AGE", value_parser = parse_age)]
+        max_age: Option<std::time::Duration>,
+    },
 }
 
 /// Commands over some targets.
@@ -211,6 +291,9 @@ pub struct Show {
     /// List every file of the outputs.
     #[arg(long)]
     pub files: bool,
+    /// Print how the result came to be: the in-toto statement that was left at a remote.
+    #[arg(long, conflicts_with = "files")]
+    pub provenance: bool,
 }
 
 /// `ashlar checkout`.

@@ -8,7 +8,7 @@ use ashlar_execute::ExecuteError;
 use ashlar_plan::{GraphError, PlanError};
 use ashlar_recipe::{Problem, Problems};
 use ashlar_source::SourceError;
-use ashlar_store::StoreError;
+use ashlar_store::{RemoteError, StoreError};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +21,7 @@ pub enum Exit {
     Usage,
     /// The machine lacks something.
     Machine,
-    /// A store failed.
+    /// A store or remote failed.
     Store,
     /// Stopped by a signal; everything finished is kept.
     Stopped,
@@ -126,6 +126,21 @@ impl From<StoreError> for Failed {
         }
         let help = store_advice(&error);
         Self { help: help.map(ToOwned::to_owned), ..Self::new(Exit::Store, chain(&error)) }
+    }
+}
+
+impl From<RemoteError> for Failed {
+    fn from(error: RemoteError) -> Self {
+        let message = chain(&error);
+        match error {
+            RemoteError::Address { .. } => Self::usage(message),
+            RemoteError::Store(error) => error.into(),
+            RemoteError::Stopped => Self::new(Exit::Stopped, message),
+            RemoteError::Unreachable { .. }
+            | RemoteError::Refused { .. }
+            | RemoteError::Unsupported { .. }
+            | RemoteError::Wrong { .. } => Self::new(Exit::Store, message),
+        }
     }
 }
 
@@ -247,15 +262,23 @@ pub fn exit_of(failure: &Failure) -> Exit {
             ErrorKind::Machine => Exit::Machine,
             ErrorKind::Store => Exit::Store,
             ErrorKind::Project => Exit::Usage,
+            ErrorKind::Remote => Exit::Store,
         },
     }
 }
 
-/// What a whole build means for the exit code: the first failure decides, a signal before it.
-pub fn exit_of_build(summary: &Summary) -> Exit {
+/// What a whole build means for the exit code: a signal decides, then remotes that have to be
+/// there, then the first failure, then results that have to be pushed.
+pub fn exit_of_build(summary: &Summary, require_push: bool) -> Exit {
     if summary.cancelled {
         return Exit::Stopped;
     }
     let mut failures = summary.failures.iter().filter_map(|report| report.failure.as_ref());
-    failures.next().map_or(Exit::Done, exit_of)
+    let failed = failures.next().map_or(Exit::Done, exit_of);
+    let unsent = summary.remotes.iter().any(|tally| tally.failed + tally.unsent > 0);
+    match failed {
+        _ if !summary.lost.is_empty() => Exit::Store,
+        Exit::Done if require_push && unsent => Exit::Store,
+        failed => failed,
+    }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod exit;
+mod remotes;
 mod show;
 mod signals;
 mod wiring;

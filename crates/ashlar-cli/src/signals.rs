@@ -13,8 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// After how long the program ends although something still waits: a server that says nothing.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// Lets SIGINT, SIGTERM and SIGHUP set `cancel`.
-pub fn cancel_on_signals(cancel: &Cancel) {
+/// Lets SIGINT, SIGTERM and SIGHUP set `cancel`. What finished may still be sent for the time of
+/// `sending` before the program ends in any case.
+pub fn cancel_on_signals(cancel: &Cancel, sending: Duration) {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
         // Without handlers a signal ends the program, and the kernel ends the sandboxes.
         return;
@@ -27,7 +28,7 @@ pub fn cancel_on_signals(cancel: &Cancel) {
                 std::process::exit(128 + signal);
             }
             cancel.cancel();
-            std::thread::spawn(|| {
+            std::thread::spawn(move || {
                 std::thread::sleep(PATIENCE);
                 // More than once: who fails to fetch may try another way.
                 let until = Instant::now() + LIMIT.saturating_sub(PATIENCE);
@@ -35,10 +36,11 @@ pub fn cancel_on_signals(cancel: &Cancel) {
                     end_children();
                     std::thread::sleep(Duration::from_millis(100));
                 }
+                std::thread::sleep(sending);
                 // Whatever could end in time has ended the program by now.
                 end_children();
                 eprintln!(
-                    "stopped while something was being fetched: everything that finished is \
+                    "stopped while something was being fetched or sent: everything that finished is \
                      kept, and the next build goes on from there"
                 );
                 std::process::exit(5);

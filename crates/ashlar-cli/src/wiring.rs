@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use ashlar_build::{
-    Engine, Event, Folder, Memo, Trees, Update, complete, facts, find_project, missing_in_lock,
-    read_lock, write_lock,
+    Engine, Event, Folder, Memo, Remotes, Trees, Update, complete, facts, find_project,
+    missing_in_lock, read_lock, write_lock,
 };
 use ashlar_execute::{Cancel, Jobs, OnOutput, Rights, Sandbox, SandboxOptions, rights};
 use ashlar_object::{CanonicalHasher, Digest, StepKey, Tree};
@@ -133,6 +133,8 @@ pub struct Session {
     pub store: Arc<LocalStore>,
     pub folder: PathBuf,
     pub project: Project,
+    /// The remotes as the environment and the command line leave them.
+    pub remotes: Vec<ashlar_recipe::Remote>,
     stat: StatCache,
 }
 
@@ -155,8 +157,13 @@ impl Session {
         let loader = Folder(&folder);
         let project = ashlar_recipe::load(&loader, &options)
             .map_err(|problems| problems.with_sources(&loader))?;
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        let declared = project.remotes.clone();
+        let remotes = ashlar_recipe::override_remotes(declared, variables, &globals.remotes)?;
         let stat = store.stat_cache(&folder);
-        Ok(Self { globals, store, folder, project, stat })
+        Ok(Self { globals, store, folder, project, remotes, stat })
     }
 
     /// How many jobs run at once.
@@ -300,10 +307,12 @@ impl Session {
     }
 
     /// Calls `work` with an engine that can run steps.
+    #[expect(clippy::too_many_arguments, reason = "wiring: each is passed on as it is")]
     pub fn with_engine<T>(
         &self,
         facts: &Facts,
         plan: &Plan,
+        remotes: Remotes<'_>,
         cancel: &Cancel,
         on_output: OnOutput,
         tell: &(dyn Fn(Event) + Sync),
@@ -322,6 +331,7 @@ impl Session {
                 facts,
                 plan,
                 store: &*self.store,
+                remotes,
                 local: Some(&self.store),
                 executor: &sandbox,
                 fetcher,

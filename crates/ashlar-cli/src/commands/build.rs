@@ -1,13 +1,16 @@
 //! `ashlar build`.
 
-use std::time::SystemTime;
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
 
 use ashlar_build::{Event, Memo, Options, Update, found, look_up};
 use ashlar_execute::Cancel;
 use ashlar_plan::plan;
+use ashlar_recipe::Write;
 
 use crate::args::{Build, Globals};
 use crate::exit::{Exit, Failed, exit_of_build};
+use crate::remotes;
 use crate::show::Show;
 use crate::signals::cancel_on_signals;
 use crate::wiring::{Ground, Session, enter_namespace};
@@ -41,19 +44,24 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
         Options { jobs: session.jobs(), keep_going: args.keep_going, rebuild: args.rebuild };
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
         // Entering a namespace takes longer than finding that there is nothing to build.
-        let nothing = std::collections::HashSet::new();
+        let nothing = HashSet::new();
         if args.rebuild || !look_up(&plan, &*session.store, &nothing)?.run.is_empty() {
             enter_namespace()?;
         }
     }
     let cancel = Cancel::new();
-    cancel_on_signals(&cancel);
+    let opened = remotes::open_used(&session)?;
+    let sends = opened.iter().any(|remote| remote.write != Write::No);
+    cancel_on_signals(&cancel, if sends { ashlar_build::PATIENCE } else { Duration::ZERO });
     let tell = |event: Event| show.event(event);
     let output = show.on_output(globals);
-    let summary = session.with_engine(&facts, &plan, &cancel, output, &tell, |engine, _| {
-        Ok(ashlar_build::build(engine, session.store.journal(), &options)?)
-    })?;
-    if summary.built + summary.cutoff > 0 {
+    let run = remotes::of_run(&opened, args.require_remote);
+    let summary =
+        session.with_engine(&facts, &plan, run, &cancel, output, &tell, |engine, _| {
+            Ok(ashlar_build::build(engine, session.store.journal(), &options)?)
+        })?;
+    let pulled = summary.remotes.iter().any(|tally| tally.pulled > 0);
+    if summary.built + summary.cutoff > 0 || pulled {
         // Results count already; this only spares their verification after the next boot.
         if let Err(error) = session.store.sync() {
             show.event(Event::Warning(Failed::from(error).message));
@@ -70,5 +78,5 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
         show.event(Event::Warning(warning));
     }
     show.summary(&summary);
-    Ok(exit_of_build(&summary))
+    Ok(exit_of_build(&summary, args.require_push))
 }

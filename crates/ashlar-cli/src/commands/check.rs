@@ -1,11 +1,12 @@
 //! `ashlar check`: is a module reproducible?
 
-use ashlar_build::{Event, reproduce, results_for};
+use ashlar_build::{Event, Remotes, reproduce, results_for};
 use ashlar_execute::Cancel;
 use ashlar_object::{ChangeKind, Node};
 use ashlar_store::Store as _;
 use serde_json::json;
 
+use super::needs;
 use crate::args::{Globals, Module};
 use crate::exit::{Exit, Failed};
 use crate::show::{self, Show};
@@ -30,11 +31,15 @@ pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
     };
     let show = Show::new(globals, &session.store);
     let cancel = Cancel::new();
-    cancel_on_signals(&cancel);
+    cancel_on_signals(&cancel, std::time::Duration::ZERO);
     let tell = |event: Event| show.event(event);
     let output = show.on_output(globals);
+    if let Some(exit) = needs::provide(&session, &facts, &plan, index, &cancel, &show)? {
+        return Ok(exit);
+    }
     show.remark(&format!("building {name} again"));
-    let result = session.with_engine(&facts, &plan, &cancel, output, &tell, |engine, _| {
+    let none = Remotes::default();
+    let result = session.with_engine(&facts, &plan, none, &cancel, output, &tell, |engine, _| {
         let Some(results) = results_for(engine, index)? else {
             return Err(not_built(&format!("something that {name} needs is not in the store")));
         };

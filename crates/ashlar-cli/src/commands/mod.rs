@@ -9,7 +9,11 @@ mod list;
 mod lock;
 mod log;
 mod manual;
+mod needs;
 mod plan;
+mod pull;
+mod push;
+mod remote;
 mod shell;
 mod show;
 mod store;
@@ -34,6 +38,9 @@ pub fn run(args: Args) -> Result<Exit, Failed> {
         Command::Shell(args) => shell::run(globals, &args),
         Command::Check(args) => check::run(globals, &args),
         Command::Lock(args) => lock::run(globals, &args),
+        Command::Push(args) => push::run(globals, &args),
+        Command::Pull(args) => pull::run(globals, &args),
+        Command::Remote(args) => remote::run(globals, &args),
         Command::Store(args) => store::run(globals, &args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(folder.as_deref()),

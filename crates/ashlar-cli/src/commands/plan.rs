@@ -1,21 +1,40 @@
 //! `ashlar plan`: what would happen and why.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use ashlar_build::{human_duration, look_up, why};
+use ashlar_build::{
+    Bring, Ears, Event, human_duration, look_far, shared_steps, unclean_steps, why,
+};
+use ashlar_execute::Cancel;
 use ashlar_plan::{Plan, StepIndex, forecast};
+use ashlar_recipe::Write;
 use serde_json::json;
 
 use super::why::reason;
 use crate::args::{Globals, Targets};
 use crate::exit::{Exit, Failed};
-use crate::show::{self, Paint};
+use crate::remotes;
+use crate::show::{self, Paint, Show};
 use crate::wiring::Session;
 
 pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
     let session = Session::open(globals)?;
-    let (_, plan) = session.plan(&args.targets)?;
-    let lookup = look_up(&plan, &*session.store, &std::collections::HashSet::new())?;
+    let (facts, plan) = session.plan(&args.targets)?;
+    let (opened, cancel) = (remotes::open_used(&session)?, Cancel::new());
+    let run = remotes::of_run(&opened, false);
+    let show = Show::new(globals, &session.store);
+    let tell = |event: Event| show.event(event);
+    let ears = Ears { tell: &tell, cancel: &cancel };
+    let shared = shared_steps(&session.project, &plan);
+    let nothing = HashSet::new();
+    let lookup = look_far(&plan, &*session.store, &nothing, &run, &shared, Bring::Nothing, ears)?;
+    // Only where it decides about anything: git is asked for it.
+    let clean = opened.iter().any(|one| one.write == Write::Clean) && !lookup.run.is_empty();
+    let unclean = match clean {
+        true => unclean_steps(&session.project, &session.folder, &facts, &plan),
+        false => Vec::new(),
+    };
     let names: Vec<(&str, &str)> = lookup.run.iter().map(|s| name(&plan, *s)).collect();
     let durations = session.store.journal().durations(&names)?;
     let recorded = |step: StepIndex| -> Option<Duration> {
@@ -29,6 +48,11 @@ pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
     let mut out = String::new();
     for step in steps {
         let hit = lookup.found.contains_key(&step);
+        let from = match lookup.far.get(&step) {
+            Some(far) => opened[*far].remote.name(),
+            None => "local",
+        };
+        let stays = unclean.get(step).and_then(Option::as_ref).filter(|_| !hit && shared[step]);
         let of = &plan.steps[step];
         if !of.is_build() && (hit || globals.json) {
             continue;
@@ -42,19 +66,25 @@ pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
         };
         let seconds = if hit { Some(Duration::ZERO) } else { recorded(step) };
         if globals.json {
-            show::line(&json!({
+            let mut line = json!({
                 "module": of.id.module,
                 "state": if hit { "hit" } else { "build" },
-                "where": hit.then_some("local"),
+                "where": hit.then_some(from),
                 "reason": reason,
                 "forecast_seconds": seconds.map(show::seconds),
                 "step_key": of.key.to_string(),
-            }));
+            });
+            if clean {
+                line["unclean"] = json!(stays);
+            }
+            show::line(&line);
         } else if hit {
-            out.push_str(&format!("{}    {} (local)\n", paint.green("hit"), of.id));
+            out.push_str(&format!("{}    {} ({from})\n", paint.green("hit"), of.id));
         } else {
             let time = seconds.map_or_else(|| "never timed".to_owned(), human_duration);
-            out.push_str(&format!("{}  {}: {reason} ({time})\n", paint.yellow("build"), of.id));
+            let stays = stays.map(|why| format!("; stays here: {why}")).unwrap_or_default();
+            let build = paint.yellow("build");
+            out.push_str(&format!("{build}  {}: {reason} ({time}){stays}\n", of.id));
         }
     }
     if !globals.json {

@@ -1,11 +1,9 @@
 //! `ashlar shell`: the very sandbox of a step, with a person in it.
 
-use std::collections::HashSet;
-
-use ashlar_build::{Event, Options, look_up, request, results_for};
+use ashlar_build::{Event, Remotes, request, results_for};
 use ashlar_execute::Cancel;
-use ashlar_plan::Plan;
 
+use super::needs;
 use crate::args::{Globals, Shell};
 use crate::exit::{Exit, Failed};
 use crate::show::Show;
@@ -25,24 +23,11 @@ pub fn run(globals: &Globals, args: &Shell) -> Result<Exit, Failed> {
     let output = show.on_output(globals);
     // What the module needs is built first; the module itself is not, so that a failed one can
     // be looked at.
-    let needs = Plan {
-        targets: plan.steps[index].needs().chain(plan.mounts(index)).collect(),
-        ..plan.clone()
-    };
-    if !look_up(&needs, &*session.store, &HashSet::new())?.run.is_empty() {
-        show.remark(&format!("building what {name} needs"));
-        let options = Options { jobs: session.jobs(), keep_going: false, rebuild: false };
-        let output = show.on_output(globals);
-        let summary =
-            session.with_engine(&facts, &needs, &cancel, output, &tell, |engine, _| {
-                Ok(ashlar_build::build(engine, session.store.journal(), &options)?)
-            })?;
-        if summary.failed > 0 || !summary.failures.is_empty() {
-            show.summary(&summary);
-            return Ok(crate::exit::exit_of_build(&summary));
-        }
+    if let Some(exit) = needs::provide(&session, &facts, &plan, index, &cancel, &show)? {
+        return Ok(exit);
     }
-    session.with_engine(&facts, &plan, &cancel, output, &tell, |engine, sandbox| {
+    let none = Remotes::default();
+    session.with_engine(&facts, &plan, none, &cancel, output, &tell, |engine, sandbox| {
         let Some(results) = results_for(engine, index)? else {
             return Err(Failed::usage(format!("something that {name} needs is not in the store")));
         };

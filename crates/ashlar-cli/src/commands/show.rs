@@ -2,11 +2,13 @@
 
 use ashlar_build::human_duration;
 use ashlar_object::Node;
-use ashlar_store::{Store as _, read_tree};
+use ashlar_plan::Step;
+use ashlar_store::{Found, RemoteError, Store as _, read_tree};
 use serde_json::json;
 
 use crate::args::{Globals, Show};
 use crate::exit::{Exit, Failed};
+use crate::remotes;
 use crate::show::{self, Paint};
 use crate::wiring::Session;
 
@@ -34,6 +36,9 @@ pub fn run(globals: &Globals, args: &Show) -> Result<Exit, Failed> {
     let step = &plan.steps[*index];
     let journal = session.store.journal();
     let found = session.store.steps(&[step.key])?.pop().flatten();
+    if args.provenance {
+        return provenance(globals, &session, step, found.as_ref());
+    }
     let history = journal.history(&session.project.name, name.as_str(), "build", 10)?;
     let outputs = match &found {
         Some(found) => read_tree(&*session.store, &found.result.outputs)?,
@@ -132,6 +137,60 @@ pub fn run(globals: &Globals, args: &Show) -> Result<Exit, Failed> {
     }
     show::print(&out);
     Ok(Exit::Done)
+}
+
+/// The statement that a remote has beside the result.
+fn provenance(
+    globals: &Globals,
+    session: &Session,
+    step: &Step,
+    found: Option<&Found>,
+) -> Result<Exit, Failed> {
+    let name = &step.id.module;
+    let opened = remotes::open(session, |remote| remote.read)?;
+    if opened.is_empty() {
+        return Err(Failed::usage("there is no remote that is read")
+            .help("provenance is kept at remotes: `[[remote]]` in ashlar.toml"));
+    }
+    let mut errors: Vec<RemoteError> = Vec::new();
+    for one in &opened {
+        let found = match found {
+            Some(found) => Ok(Some(found.clone())),
+            None => one.remote.steps(&[step.key]).map(|mut found| found.pop().flatten()),
+        };
+        let statement = match found {
+            Ok(Some(found)) => one.remote.provenance(&found),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let bytes = match statement {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => continue,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        let remote = one.remote.name();
+        let statement: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
+            Failed::new(Exit::Store, format!("what {remote} says of {name} is no JSON: {error}"))
+        })?;
+        if globals.json {
+            show::line(&json!({
+                "event": "provenance", "module": name, "remote": remote, "statement": statement,
+            }));
+        } else {
+            show::print(&format!("{statement:#}\n"));
+        }
+        return Ok(Exit::Done);
+    }
+    match errors.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => {
+            Err(Failed::new(Exit::BuildFailed, format!("no remote says how {name} came to be"))
+                .help(format!("`ashlar push {name}` leaves it there with the result")))
+        }
+    }
 }
 
 /// A name and what is known of it, one fact a line.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::args::{Globals, Store};
 use crate::exit::{Exit, Failed};
-use crate::show;
+use crate::show::{self, bytes};
 use crate::wiring::{enter_namespace, open_store};
 
 pub fn run(globals: &Globals, args: &Store) -> Result<Exit, Failed> {
@@ -116,22 +116,6 @@ fn collect(globals: &Globals, limits: Limits) -> Result<Exit, Failed> {
     Ok(Exit::Done)
 }
 
-fn n(number: u64, noun: &str) -> String {
+pub(super) fn n(number: u64, noun: &str) -> String {
     show::count(usize::try_from(number).unwrap_or(usize::MAX), noun)
-}
-
-/// Bytes as people say them.
-fn bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["bytes", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return if unit == "bytes" {
-                format!("{bytes} bytes")
-            } else {
-                format!("{value:.1} {unit}")
-            };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} TiB")
 }

@@ -3,7 +3,7 @@
 use ashlar_build::{Event, StepReport, Summary};
 use serde_json::{Value, json};
 
-use super::line;
+use super::{LOST, line};
 
 /// For programs.
 pub struct Json;
@@ -22,11 +22,27 @@ impl Json {
                 line(&json!({ "event": "wait", "module": id.module, "step": id.step }));
             }
             Event::Ended(report) => line(&step(&report)),
+            Event::Pulling { remote, results } => {
+                line(&json!({ "event": "pull", "remote": remote, "results": results }));
+            }
+            Event::Pushing { remote, results } => {
+                line(&json!({ "event": "push", "remote": remote, "results": results }));
+            }
+            // Programs get the sums, in the events of remotes.
+            Event::Moving { .. } => {}
+            Event::Unclean { id, remote, why } => line(&json!({
+                "event": "unclean", "module": id.module, "step": id.step, "remote": remote,
+                "message": why,
+            })),
             Event::Warning(text) => line(&json!({ "event": "warning", "message": text })),
         }
     }
 
     pub fn summary(&self, summary: &Summary) {
+        summary.remotes.iter().for_each(|tally| line(&super::transfer::event(tally)));
+        for message in &summary.lost {
+            line(&json!({ "event": "error", "message": message, "help": LOST, "exit": 4 }));
+        }
         line(&json!({
             "event": "summary",
             "modules": summary.modules,

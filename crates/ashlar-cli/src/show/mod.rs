@@ -2,11 +2,12 @@
 
 mod json;
 mod text;
+pub mod transfer;
 
 use std::io::Write as _;
 use std::sync::Arc;
 
-use ashlar_build::{Event, Summary};
+use ashlar_build::{Event, Summary, Transfer};
 use ashlar_execute::OnOutput;
 use ashlar_store::LocalStore;
 
@@ -14,6 +15,9 @@ use crate::args::{Color, Globals};
 
 pub use json::{Json, seconds};
 pub use text::{Text, count, roughly};
+
+/// What is to be done when a remote that has to be there is not.
+pub const LOST: &str = "without `--require-remote` it is built here";
 
 /// How a build is shown.
 pub enum Show {
@@ -57,6 +61,20 @@ impl Show {
         }
     }
 
+    /// A transfer without a build is over.
+    pub fn transfer(&self, transfer: &Transfer) {
+        match self {
+            Self::Text(text) => text.transfer(transfer),
+            Self::Json(_) => {
+                transfer.remotes.iter().for_each(|tally| line(&transfer::event(tally)));
+                line(&serde_json::json!({
+                    "event": "transfer", "results": transfer.results, "here": transfer.here,
+                    "missing": transfer.missing.len(),
+                }));
+            }
+        }
+    }
+
     /// What is done with the output of builds as it comes.
     pub fn on_output(&self, globals: &Globals) -> OnOutput {
         match self {
@@ -71,8 +89,9 @@ impl Show {
 
 /// The keys that a line begins with, in this order, so that lines are read by people as well. The
 /// others follow by name.
-const FIRST: [&str; 13] = [
+const FIRST: [&str; 14] = [
     "event",
+    "remote",
     "module",
     "step",
     "outcome",
@@ -113,6 +132,22 @@ pub fn print(text: &str) {
         eprintln!("error: cannot write to standard output: {error}");
         std::process::exit(4);
     }
+}
+
+/// Bytes as people say them.
+pub fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["bytes", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "bytes" {
+                format!("{bytes} bytes")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
 }
 
 /// Colours, where they are wanted.

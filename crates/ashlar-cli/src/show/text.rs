@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ashlar_build::{Event, Failure, StepOutcome, StepReport, Summary, human_duration};
+use ashlar_build::{Event, Failure, StepOutcome, StepReport, Summary, Transfer, human_duration};
 use ashlar_plan::StepId;
 use ashlar_store::{LocalStore, read};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Paint;
+use super::{LOST, Paint, transfer};
 use crate::args::Globals;
 
 /// How many lines of a failed log are shown.
@@ -34,6 +34,7 @@ struct Live {
     all: MultiProgress,
     bar: ProgressBar,
     running: Mutex<HashMap<StepId, ProgressBar>>,
+    transfers: transfer::Transfers,
 }
 
 impl Text {
@@ -42,7 +43,8 @@ impl Text {
         let live = (terminal && globals.verbose == 0).then(|| {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             let bar = all.add(ProgressBar::new(0));
-            Live { all, bar, running: Mutex::new(HashMap::new()) }
+            let transfers = transfer::Transfers::beside(all.clone());
+            Live { all, bar, running: Mutex::new(HashMap::new()), transfers }
         });
         Self {
             paint: Paint::new(globals.color, terminal),
@@ -106,6 +108,23 @@ impl Text {
                     .say(&format!("{} {id}: it is being built already", self.paint.dim("waiting"))),
             },
             Event::Ended(report) => self.ended(&report),
+            Event::Pulling { remote, results } => {
+                let results = count(results, "result");
+                self.say(&format!("{} {results} from {remote}", self.paint.dim("pulling")));
+            }
+            Event::Pushing { remote, results } => {
+                let results = count(results, "result");
+                self.say(&format!("{} {results} to {remote}", self.paint.dim("pushing")));
+            }
+            Event::Moving { remote, way, moved } => {
+                if let Some(live) = &self.live {
+                    live.transfers.moved(&remote, way, moved);
+                }
+            }
+            Event::Unclean { id, remote, why } if self.verbose => {
+                self.say(&format!("{} {id} to {remote}: {why}", self.paint.dim("not pushed")));
+            }
+            Event::Unclean { .. } => {}
             Event::Warning(text) => self.say(&format!("{} {text}", self.paint.yellow("warning:"))),
         }
     }
@@ -139,8 +158,10 @@ impl Text {
         let took = human_duration(report.took);
         match report.outcome {
             StepOutcome::Hit if self.verbose => {
+                let from = report.from.as_deref().filter(|from| *from != "local");
+                let from = from.map(|from| format!(" from {from}")).unwrap_or_default();
                 self.say(&format!(
-                    "{} {id}  {}",
+                    "{} {id}{from}  {}",
                     self.paint.green("hit"),
                     self.paint.dim(&report.key.short())
                 ));
@@ -201,6 +222,17 @@ impl Text {
         Some(lines[from..].iter().map(|line| shortened(line)).collect())
     }
 
+    pub fn transfer(&self, transfer: &Transfer) {
+        self.clear();
+        let lines: Vec<String> = transfer.remotes.iter().flat_map(transfer::lines).collect();
+        for line in &lines {
+            eprintln!("{line}");
+        }
+        if lines.is_empty() && transfer.missing.is_empty() {
+            eprintln!("{}: nothing had to be moved", count(transfer.results, "result"));
+        }
+    }
+
     pub fn summary(&self, summary: &Summary) {
         self.clear();
         let mut parts = Vec::new();
@@ -219,16 +251,22 @@ impl Text {
         let total = count(summary.modules, "module");
         let took = human_duration(summary.took);
         let line = format!("{total}: {parts} in {took}");
+        for line in summary.remotes.iter().flat_map(transfer::lines) {
+            eprintln!("{line}");
+        }
         let all_hits = summary.modules > 0 && summary.hit == summary.modules;
         let line = if all_hits { format!("{line}: nothing had to be done") } else { line };
         eprintln!(
             "{}",
-            if summary.failures.is_empty() {
+            if summary.failures.is_empty() && summary.lost.is_empty() {
                 self.paint.green(&line)
             } else {
                 self.paint.red(&line)
             }
         );
+        for text in &summary.lost {
+            eprintln!("{} {text}\n  help: {LOST}", self.paint.red("error:"));
+        }
         if summary.cancelled {
             eprintln!(
                 "stopped: everything that finished is kept, and the next build goes on from there"
@@ -247,6 +285,7 @@ impl Text {
     /// Takes away what is running and the bar: a build that was stopped has both still.
     fn clear(&self) {
         let Some(live) = &self.live else { return };
+        live.transfers.clear();
         let mut running = live.running.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, bar) in running.drain() {
             bar.finish_and_clear();

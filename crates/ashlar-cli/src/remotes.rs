@@ -1,0 +1,130 @@
+//! From what a project says of its remotes to the remotes.
+
+use std::path::{Path, PathBuf};
+
+use ashlar_build::{Remotes, Shared};
+use ashlar_recipe::{Layout, Token, Write};
+use ashlar_remote::{Definition, Secret};
+use ashlar_store::Remote;
+
+use crate::exit::{Exit, Failed};
+use crate::wiring::Session;
+
+/// A remote and what may be done with it.
+pub struct Opened {
+    pub remote: Box<dyn Remote>,
+    pub read: bool,
+    pub write: Write,
+}
+
+/// Opens those remotes of the session that `wanted` picks. Nothing is contacted.
+pub fn open(
+    session: &Session,
+    wanted: impl Fn(&ashlar_recipe::Remote) -> bool,
+) -> Result<Vec<Opened>, Failed> {
+    let mut all = Vec::new();
+    for written in session.remotes.iter().filter(|remote| wanted(remote)) {
+        let definition = definition(&session.folder, written)?;
+        let remote = ashlar_remote::open(&definition).map_err(|error| {
+            let failed = Failed::from(error);
+            Failed { message: format!("remote {}: {}", written.name, failed.message), ..failed }
+        })?;
+        all.push(Opened { remote, read: written.read, write: written.write });
+    }
+    Ok(all)
+}
+
+/// All remotes that are read or written, unless `--offline` says that nothing is contacted.
+pub fn open_used(session: &Session) -> Result<Vec<Opened>, Failed> {
+    let local = |remote: &ashlar_recipe::Remote| remote.url.starts_with("dir:");
+    open(session, |remote| {
+        (remote.read || remote.write != Write::No) && (!session.globals.offline || local(remote))
+    })
+}
+
+/// The remotes of a run.
+pub fn of_run(opened: &[Opened], required: bool) -> Remotes<'_> {
+    let shared =
+        opened.iter().map(|one| Shared { remote: &*one.remote, read: one.read, write: one.write });
+    Remotes::new(shared.collect(), required)
+}
+
+fn definition(folder: &Path, remote: &ashlar_recipe::Remote) -> Result<Definition, Failed> {
+    let file = |path: &Path| resolved(folder, path);
+    let url = match remote.url.strip_prefix("dir:") {
+        Some(path) => format!("dir:{}", utf8(&resolved(folder, Path::new(path)))?),
+        None => remote.url.clone(),
+    };
+    Ok(Definition {
+        name: remote.name.clone(),
+        url,
+        layout: match remote.layout {
+            Layout::Oci => ashlar_remote::Layout::Oci,
+            Layout::Bazel => ashlar_remote::Layout::Bazel,
+        },
+        endpoint: remote.endpoint.clone(),
+        region: remote.region.clone(),
+        insecure: remote.insecure,
+        ca: remote.ca.as_deref().map(file),
+        certificate: remote.certificate.as_ref().map(|(certificate, _)| file(certificate)),
+        key: remote.certificate.as_ref().map(|(_, key)| file(key)),
+        token: token(folder, remote)?,
+        require_signature: remote.require_signature.iter().map(|path| file(path)).collect(),
+        sign: remote.sign.as_deref().map(file),
+        timeout: remote.timeout,
+    })
+}
+
+/// The bearer token of a remote. What is wrong with it is said without it.
+fn token(folder: &Path, remote: &ashlar_recipe::Remote) -> Result<Option<Secret>, Failed> {
+    let name = &remote.name;
+    let text = match &remote.token {
+        None => return Ok(None),
+        Some(Token::Env(variable)) => std::env::var(variable).map_err(|_| {
+            Failed::usage(format!("remote {name}: the variable {variable} holds no token"))
+                .help(format!("set {variable}, or do without: --remote {name}=off"))
+        })?,
+        Some(Token::File(path)) => {
+            let path = resolved(folder, path);
+            std::fs::read_to_string(&path).map_err(|error| {
+                let shown = path.display();
+                Failed::usage(format!("remote {name}: cannot read the token in {shown}: {error}"))
+            })?
+        }
+    };
+    let text = text.trim();
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(Failed::usage(format!("remote {name}: its token is not one line of text")));
+    }
+    Ok(Some(Secret(text.to_owned())))
+}
+
+/// A file that a project names: relative to it, or to the home of whoever runs this after `~/`.
+fn resolved(folder: &Path, path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::var_os("HOME")) {
+        (Ok(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => folder.join(path),
+    }
+}
+
+fn utf8(path: &Path) -> Result<String, Failed> {
+    path.to_str().map(ToOwned::to_owned).ok_or_else(|| {
+        Failed::new(Exit::Usage, format!("{} is not UTF-8, as addresses are", path.display()))
+    })
+}
+
+/// One remote by its name.
+pub fn named<'s>(session: &'s Session, name: &str) -> Result<&'s ashlar_recipe::Remote, Failed> {
+    session.remotes.iter().find(|remote| remote.name == name).ok_or_else(|| {
+        let names: Vec<&str> = session.remotes.iter().map(|remote| remote.name.as_str()).collect();
+        let near = ashlar_recipe::nearest(name, names.iter().copied());
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`? `ashlar remote list` shows all"),
+            None if names.is_empty() => {
+                "the project has none: write `[[remote]]` into ashlar.toml".to_owned()
+            }
+            None => "`ashlar remote list` shows all".to_owned(),
+        };
+        Failed::usage(format!("there is no remote `{name}`")).help(help)
+    })
+}
