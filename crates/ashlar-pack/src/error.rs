@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ashlar_object::{Digest, RelPath};
+use ashlar_object::Digest;
 
 /// Why packing or unpacking stopped.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +11,7 @@ pub enum PackError {
     #[error("failed to read the content of `{path}` ({digest})")]
     Content {
         /// The file in the tree.
-        path: RelPath,
+        path: String,
         /// The content it should have.
         digest: Digest,
         /// Why it cannot be read.
@@ -21,7 +21,7 @@ pub enum PackError {
     #[error("the content of `{path}` is not {digest}, which the tree says it is")]
     WrongContent {
         /// The file in the tree.
-        path: RelPath,
+        path: String,
         /// The content it should have.
         digest: Digest,
     },

@@ -11,11 +11,16 @@
 //! | `fetch.rs` | reading contents out of a range of a layer |
 //! | `archive.rs` | gzip'd tar archives as Konflux' trusted artifacts are |
 
+mod entry;
 mod error;
 mod fetch;
+mod fold;
+mod frame;
 mod layer;
 mod plan;
+mod split;
 mod stack;
+mod tar;
 mod toc;
 mod write;
 

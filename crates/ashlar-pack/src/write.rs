@@ -1,8 +1,14 @@
 //! One layer: frames, table of contents, footer.
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 
-use crate::{Contents, Layer, LayerPlan, PackError, Toc};
+use ashlar_object::{Digest, Hasher};
+
+use crate::entry::{Item, What};
+use crate::frame::{Blob, Compressor, PIECE};
+use crate::split::{Crc64, Split};
+use crate::toc::{Tail, rfc3339};
+use crate::{Contents, Layer, LayerPlan, PackError, Toc, tar};
 
 impl LayerPlan {
     /// Writes the layer: the blob goes to `out`, what describes it is returned. The same plan
@@ -15,7 +21,179 @@ impl LayerPlan {
         contents: &dyn Contents,
         out: &mut dyn Write,
     ) -> Result<(Layer, Toc), PackError> {
-        let _ = (contents, out);
-        Err(PackError::Toc("it cannot be written yet".to_owned()))
+        let mut packer = Packer {
+            contents,
+            blob: Blob::new(out),
+            compressor: Compressor::new(self.level)?,
+            archive: Hasher::new(),
+            headers: Vec::new(),
+            piece: Vec::new(),
+            sum: None,
+        };
+        let mut split = match self.items.iter().all(can_be_split) {
+            true => Some(Split::new(self.level)?),
+            false => None,
+        };
+        let mut items = self.items.clone();
+        let mut header = Vec::new();
+        for item in &mut items {
+            // The padding of the content before is part of what is between the contents.
+            tar::append(&mut header, b"", &item.path, &item.what);
+            packer.header(&header)?;
+            let size = item.size();
+            packer.sum = split.is_some().then(Crc64::new);
+            if let What::File { file, place } = &mut item.what
+                && size > 0
+            {
+                packer.flush()?;
+                let start = packer.blob.at();
+                packer.content(&item.path, &file.digest)?;
+                *place = start..packer.blob.at();
+            }
+            if let Some(split) = &mut split {
+                split.segment(&header)?;
+                let sum = packer.sum.as_ref().map_or(0, Crc64::finish);
+                let name = tar::name(b"", &item.path, &item.what);
+                split.file(&String::from_utf8_lossy(&name), size, sum)?;
+            }
+            header.clear();
+            header.resize(tar::padding(size), 0);
+        }
+        header.extend_from_slice(&tar::END);
+        packer.header(&header)?;
+        packer.flush()?;
+        if let Some(split) = &mut split {
+            split.segment(&header)?;
+        }
+        let split = split.map(Split::finish).transpose()?;
+        let tail = Tail::new(&items, split, self.level)?;
+        let annotations = tail.write(&mut packer.blob)?;
+        let diff_id = packer.archive.finish().hash;
+        let layer = Layer { digest: packer.blob.finish()?, diff_id, annotations };
+        Ok((layer, Toc { items }))
     }
+}
+
+/// Whether readers of tar-splits get the same from the header of this entry as from the table of
+/// contents. If not, they refuse the layer, while without a tar-split they take it whole.
+fn can_be_split(item: &Item) -> bool {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+    let extra = item.what.meta().extra.as_deref();
+    text(&item.path)
+        && text(item.what.target())
+        && extra.is_none_or(|extra| {
+            extra.mtime.is_none_or(|time| rfc3339(time).is_some())
+                && extra.xattrs.keys().all(|name| !name.contains(['%', '=']))
+        })
+}
+
+struct Packer<'a> {
+    contents: &'a dyn Contents,
+    blob: Blob<'a>,
+    compressor: Compressor,
+    /// Over the archive before compression.
+    archive: Hasher,
+    /// Headers that are not in a frame yet.
+    headers: Vec<u8>,
+    piece: Vec<u8>,
+    /// Over one content, where a tar-split is made.
+    sum: Option<Crc64>,
+}
+
+impl Packer<'_> {
+    fn header(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+        self.archive.update(bytes);
+        self.headers.extend_from_slice(bytes);
+        if self.headers.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the frame of headers, so that the next frame begins with a content.
+    fn flush(&mut self) -> Result<(), PackError> {
+        if !self.headers.is_empty() {
+            self.blob.put(self.compressor.frame(&self.headers)?)?;
+            self.headers.clear();
+        }
+        Ok(())
+    }
+
+    /// One content as one frame.
+    fn content(&mut self, path: &[u8], digest: &Digest) -> Result<(), PackError> {
+        let mut reader = self.contents.open(digest).map_err(|e| unreadable(path, digest, e))?;
+        if digest.size <= PIECE as u64 {
+            self.fill(&mut *reader, path, digest, digest.size)?;
+            // Nothing of a wrong content gets into the blob.
+            if Digest::of(&self.piece) != *digest || !ended(&mut *reader, path, digest)? {
+                return Err(wrong(path, digest));
+            }
+            self.pass();
+            return self.blob.put(self.compressor.frame(&self.piece)?);
+        }
+        let mut hasher = Hasher::new();
+        let mut left = digest.size;
+        self.compressor.begin(left)?;
+        while left > 0 {
+            let size = left.min(PIECE as u64);
+            self.fill(&mut *reader, path, digest, size)?;
+            hasher.update(&self.piece);
+            self.pass();
+            self.compressor.piece(&self.piece, &mut self.blob)?;
+            left -= size;
+        }
+        self.compressor.end(&mut self.blob)?;
+        if hasher.finish() != *digest || !ended(&mut *reader, path, digest)? {
+            return Err(wrong(path, digest));
+        }
+        Ok(())
+    }
+
+    /// Reads exactly so many bytes; fewer mean that it is another content.
+    fn fill(
+        &mut self,
+        reader: &mut dyn Read,
+        path: &[u8],
+        digest: &Digest,
+        size: u64,
+    ) -> Result<(), PackError> {
+        self.piece.clear();
+        let got = reader.take(size).read_to_end(&mut self.piece);
+        let got = got.map_err(|e| unreadable(path, digest, e))?;
+        if got as u64 == size { Ok(()) } else { Err(wrong(path, digest)) }
+    }
+
+    fn pass(&mut self) {
+        self.archive.update(&self.piece);
+        if let Some(sum) = &mut self.sum {
+            sum.update(&self.piece);
+        }
+    }
+}
+
+/// Whether nothing follows. Readers that check what they read do so here at the latest.
+pub(crate) fn ended(
+    reader: &mut dyn Read,
+    path: &[u8],
+    digest: &Digest,
+) -> Result<bool, PackError> {
+    loop {
+        match reader.read(&mut [0]) {
+            Ok(count) => return Ok(count == 0),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(unreadable(path, digest, e)),
+        }
+    }
+}
+
+pub(crate) fn unreadable(path: &[u8], digest: &Digest, source: io::Error) -> PackError {
+    PackError::Content { path: shown(path), digest: *digest, source }
+}
+
+pub(crate) fn wrong(path: &[u8], digest: &Digest) -> PackError {
+    PackError::WrongContent { path: shown(path), digest: *digest }
+}
+
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
 }

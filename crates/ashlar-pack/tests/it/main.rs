@@ -1,0 +1,10 @@
+//! The pack room from outside: what it writes is read back by itself, by real programs, and
+//! damaged in every way.
+
+mod archives;
+mod damage;
+mod fetching;
+mod revisions;
+mod strategies;
+mod support;
+mod tools;
