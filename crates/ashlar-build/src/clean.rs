@@ -192,8 +192,11 @@ mod tests {
         assert_eq!(unclean("b").unwrap(), "b/sub/new is not committed");
         assert_eq!([unclean("b/sub/two"), unclean("a")], [None, None]);
         git(folder.path(), &["mv", "c/three", "a/three"]);
-        assert!(unclean("a").is_some() && unclean("c").is_none(), "c is gone as a folder");
+        assert_eq!(unclean("a").unwrap(), "a/three is not committed");
+        assert_eq!(unclean("nothing").unwrap(), "nothing cannot be found");
         write("c/four", "");
-        assert!(unclean("c").is_some() && unclean("nothing").is_some());
+        git(folder.path(), &["add", "c/four"]);
+        git(folder.path(), &["commit", "-qm", "y", "c/four"]);
+        assert_eq!(unclean("c").unwrap(), "c/three is not committed", "its former name");
     }
 }

@@ -258,7 +258,14 @@ impl<'a> Remotes<'a> {
     /// Where remotes are required: a result that one said it had cannot be had.
     pub(crate) fn broken(&self, what: &str) {
         if self.required {
-            lock(&self.lost).push(format!("a remote says it has {what}, and cannot give it"));
+            self.lose(format!("a remote says it has {what}, and cannot give it"));
+        }
+    }
+
+    fn lose(&self, why: String) {
+        let mut lost = lock(&self.lost);
+        if !lost.contains(&why) {
+            lost.push(why);
         }
     }
 
@@ -274,7 +281,7 @@ impl<'a> Remotes<'a> {
             error => {
                 let text = self.failed(index, Way::Pull, &error, ears);
                 if self.required {
-                    lock(&self.lost).push(text);
+                    self.lose(text);
                 }
             }
         }

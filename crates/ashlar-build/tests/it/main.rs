@@ -1,0 +1,5 @@
+//! Builds without a sandbox or a disk.
+
+mod in_memory;
+mod remotes;
+mod world;
