@@ -89,11 +89,7 @@ fn has_whiteout_names(dir: &Dir) -> bool {
 /// The layers of a revision, or none when it is time to pack anew.
 fn revise(was: &Tree, tree: &Tree, earlier: &Stack, limits: &Limits) -> Option<Vec<LayerPlan>> {
     let mut changes = Changes { items: Vec::new(), dead: 0, unsayable: false, earlier };
-    let root = Item::dir(b"", tree.root());
-    if was.root().meta() != tree.root().meta() || was.root().is_opaque() != tree.root().is_opaque()
-    {
-        changes.items.push(root);
-    }
+    changes.items.push(Item::dir(b"", tree.root()));
     changes.dirs(was.root(), tree.root(), &mut Vec::new());
     let Changes { items, dead, unsayable, .. } = changes;
     if unsayable {
@@ -150,8 +146,7 @@ impl Changes<'_> {
                 if a.digest() == b.digest() {
                     return;
                 }
-                // What has changed is in it, and needs it: a layer is unpacked alone, too, and
-                // then nothing else says what the directory is like.
+                // What has changed is in it, and needs it: see `cut`.
                 let before = self.items.len();
                 self.items.push(Item::dir(path, b));
                 self.dirs(a, b, path);
@@ -211,7 +206,8 @@ fn push(path: &mut Vec<u8>, name: &[u8]) -> usize {
     length
 }
 
-/// Cuts entries into layers. Each begins with the directories that its first entry is in.
+/// Cuts entries into layers. Each begins with the directories that its first entry is in, the
+/// root included: unpacking changes their times, and alone nothing else says what they are like.
 fn cut(items: Vec<Item>, limits: &Limits) -> Vec<LayerPlan> {
     let row = |item: &Item| ROW + (item.path.len() + item.what.target().len()) as u64;
     let content: u64 = items.iter().map(Item::size).fold(0, u64::saturating_add);
@@ -233,8 +229,7 @@ fn cut(items: Vec<Item>, limits: &Limits) -> Vec<LayerPlan> {
         }
         size.0 += item.size();
         size.1 += row(&item);
-        // The root is not repeated: its mode is not that of what a layer is unpacked into.
-        if item.is_dir() && !item.path.is_empty() {
+        if item.is_dir() {
             above.push(item.clone());
         }
         layer.push(item);

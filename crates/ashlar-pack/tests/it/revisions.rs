@@ -111,8 +111,8 @@ fn a_revision_has_what_changed_and_no_more() {
     assert_eq!(next.packing.keep, 1);
     assert_eq!(next.blobs.len(), 2);
     assert_eq!(next.packing.layers[0].content_size(), 1);
-    // etc, etc/conf, usr, usr/lib, usr/lib/.wh.gone
-    assert_eq!(next.packing.layers[0].entries(), 5);
+    // The root, etc, etc/conf, usr, usr/lib, usr/lib/.wh.gone
+    assert_eq!(next.packing.layers[0].entries(), 6);
     assert!(next.blobs[1].len() < 1500, "{}", next.blobs[1].len());
     assert_eq!(next.stack.tree().unwrap(), now);
 }

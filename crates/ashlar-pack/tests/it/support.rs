@@ -102,6 +102,22 @@ pub fn pack(tree: &Tree, earlier: Option<&Image>, pool: &Pool, limits: &Limits) 
     Image { stack: Stack::new(layers, packing.whiteouts), blobs, packing }
 }
 
+/// Fails with the paths that differ, rather than with both trees.
+#[track_caller]
+pub fn assert_same(expected: &Tree, found: &Tree) {
+    let changes = ashlar_object::diff(expected, found);
+    let told = |node: &Option<Node>| match node {
+        Some(Node::Dir(dir)) => format!("{:?}", dir.meta()),
+        other => format!("{other:?}"),
+    };
+    let lines: Vec<_> = changes
+        .iter()
+        .map(|c| format!("{} {:?}\n  {}\n  {}", c.path, c.kind, told(&c.was), told(&c.now)))
+        .collect();
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+    assert_eq!(expected.digest(), found.digest());
+}
+
 /// The tree that a folder of this machine is: contents digested, the fixed moment as no time.
 pub fn scan(folder: &Path) -> Tree {
     Tree::from(scan_dir(folder))
