@@ -11,7 +11,7 @@ fn servers() -> PathBuf {
     set(SERVERS).unwrap_or_else(|| {
         set("XDG_CACHE_HOME")
             .or_else(|| set("HOME").map(|home| home.join(".cache")))
-            .unwrap_or_else(|| PathBuf::from("/root/.cache"))
+            .unwrap_or_default()
             .join("ashlar-test-servers")
     })
 }
@@ -51,4 +51,19 @@ pub fn program(name: &str) -> PathBuf {
         .map(|folder: PathBuf| folder.join(name))
         .find(|candidate: &PathBuf| Path::is_file(candidate))
         .unwrap_or_else(|| panic!("`{name}` is not installed: run `make install-test-needs`"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[should_panic(expected = "make install-test-needs")]
+    fn a_program_that_is_missing_fails_the_test() {
+        let _path = super::program("no-program-has-this-name");
+    }
+
+    #[test]
+    #[should_panic(expected = "garage is not installed: run `make install-test-needs`")]
+    fn a_server_that_is_missing_fails_the_test() {
+        let _path = super::installed("garage", "bin/no-program-has-this-name");
+    }
 }

@@ -36,7 +36,7 @@ pub use certificates::Certificates;
 pub use garage::{Garage, Key, garage};
 pub use install::{SERVERS, program};
 pub use nginx::{Nginx, nginx_dav};
-pub use podman::{Podman, podman, skopeo};
+pub use podman::{Podman, podman, podman_partial, skopeo};
 pub use proxy::Proxy;
 pub use registry::{Registry, docker_registry};
 pub use server::Server;

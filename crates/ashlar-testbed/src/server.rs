@@ -180,7 +180,7 @@ fn guarded(command: &Command, folder: &Path, log: File) -> io::Result<Command> {
     guarded.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program());
     guarded.args(command.get_args());
     guarded.env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    guarded.env("HOME", folder).env("LC_ALL", "C.UTF-8");
+    guarded.env("HOME", folder).env("TMPDIR", folder).env("LC_ALL", "C.UTF-8");
     guarded.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     guarded.current_dir(folder).process_group(0);
     guarded.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::rules::Gate;
-use super::wire::{CHUNK, Pipe, connect};
+use super::wire::{CHUNK, Payload, Pipe, connect};
 use super::{Answer, Entry, Fault, Request, Shared, Way};
 
 /// How much a head may have.
@@ -32,6 +32,10 @@ impl Head {
     /// `None` at the end of the connection.
     fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
+        // Who tries TLS first waits for an answer that an end of line would bring.
+        if from.fill_buf()?.first().is_some_and(|byte| !byte.is_ascii_alphabetic()) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         loop {
             let begin = bytes.len();
             from.by_ref().take(HEAD).read_until(b'\n', &mut bytes)?;
@@ -160,8 +164,7 @@ impl Exchange<'_> {
         if self.entry.head.method != "HEAD" {
             let mut gate = Gate::new(self.faults, Way::Down);
             for chunk in answer.body.clone().chunks_mut(CHUNK) {
-                let sent = down.send(chunk, Some(&mut gate))?;
-                self.entry.down.fetch_add(sent as u64, Ordering::Relaxed);
+                down.send(chunk, Some(Payload { gate: &mut gate, count: &self.entry.down }))?;
             }
         }
         Ok(!expects && !self.head.closes())
@@ -182,11 +185,8 @@ impl Exchange<'_> {
                 up.send(bytes, None)?;
                 let mut gate = Gate::new(faults, Way::Up);
                 let send = |chunk: &mut [u8], payload: bool| {
-                    let sent = up.send(chunk, payload.then_some(&mut gate))?;
-                    if payload {
-                        entry.up.fetch_add(sent as u64, Ordering::Relaxed);
-                    }
-                    Ok(())
+                    let body = Payload { gate: &mut gate, count: &entry.up };
+                    up.send(chunk, payload.then_some(body))
                 };
                 copy(from_client, body, send, &AtomicU64::new(0))
             });
@@ -208,11 +208,14 @@ fn relay(entry: &Entry, faults: &[Fault], from: From<'_>, down: &mut Pipe<'_>) -
     loop {
         let Some(mut head) = Head::read(from)? else { return Ok(false) };
         let status = head.first.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
+        let last = !(100..200).contains(&status);
+        if last {
+            entry.status.store(status, Ordering::Relaxed);
+        }
         down.send(&mut head.bytes, None)?;
-        if (100..200).contains(&status) {
+        if !last {
             continue;
         }
-        entry.status.store(status, Ordering::Relaxed);
         let body = match status {
             204 | 304 => Body::None,
             _ if entry.head.method == "HEAD" => Body::None,
@@ -220,11 +223,8 @@ fn relay(entry: &Entry, faults: &[Fault], from: From<'_>, down: &mut Pipe<'_>) -
         };
         let mut gate = Gate::new(faults, Way::Down);
         let send = |chunk: &mut [u8], payload: bool| {
-            let sent = down.send(chunk, payload.then_some(&mut gate))?;
-            if payload {
-                entry.down.fetch_add(sent as u64, Ordering::Relaxed);
-            }
-            Ok(())
+            let body = Payload { gate: &mut gate, count: &entry.down };
+            down.send(chunk, payload.then_some(body))
         };
         copy(from, body, send, &AtomicU64::new(0))?;
         return Ok(body != Body::UntilEnd && !head.closes());

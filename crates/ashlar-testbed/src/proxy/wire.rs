@@ -37,28 +37,36 @@ impl<'a> Pipe<'a> {
     }
 
     /// Sends on what is allowed, of a body also by its own gate; an error when the connection is
-    /// to end or has ended. Returns how much went on.
-    pub(super) fn send(&mut self, chunk: &mut [u8], body: Option<&mut Gate>) -> io::Result<usize> {
-        let delay = body.as_ref().and_then(|gate| gate.delay());
+    /// to end or has ended. Whatever goes on is counted first, so that who has received it finds
+    /// it counted.
+    pub(super) fn send(&mut self, chunk: &mut [u8], body: Option<Payload<'_>>) -> io::Result<()> {
+        let delay = body.as_ref().and_then(|body| body.gate.delay());
         for time in [self.gate.delay(), delay].into_iter().flatten() {
             self.shared.wait(time);
         }
-        let inner = body.map_or(Verdict::Pass, |gate| gate.admit(chunk));
-        let allowed = length(inner, chunk.len());
-        let outer = self.gate.admit(&mut chunk[..allowed]);
-        let allowed = length(outer, allowed);
-        self.to.write_all(&chunk[..allowed])?;
-        self.count.fetch_add(allowed as u64, Ordering::Relaxed);
-        match (inner, outer) {
-            (Verdict::Pass, Verdict::Pass) => Ok(allowed),
-            (Verdict::Stall(_), _) | (_, Verdict::Stall(_)) => self.stall(),
-            (Verdict::Cut(_), _) | (_, Verdict::Cut(_)) => {
-                if let Some(sockets) = locked(&self.shared.state).open.get(&self.connection) {
-                    super::cut(sockets.iter());
-                }
-                Err(io::ErrorKind::ConnectionAborted.into())
-            }
+        let mut verdicts = [Verdict::Pass; 2];
+        let mut allowed = chunk.len();
+        let mut counts = vec![self.count];
+        if let Some(body) = body {
+            verdicts[0] = body.gate.admit(chunk);
+            allowed = length(verdicts[0], allowed);
+            counts.push(body.count);
         }
+        verdicts[1] = self.gate.admit(&mut chunk[..allowed]);
+        allowed = length(verdicts[1], allowed);
+        for count in counts {
+            count.fetch_add(allowed as u64, Ordering::Relaxed);
+        }
+        self.to.write_all(&chunk[..allowed])?;
+        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Stall(_))) {
+            self.stall();
+        } else if verdicts == [Verdict::Pass; 2] {
+            return Ok(());
+        }
+        if let Some(sockets) = locked(&self.shared.state).open.get(&self.connection) {
+            super::cut(sockets.iter());
+        }
+        Err(io::ErrorKind::ConnectionAborted.into())
     }
 
     /// Closes this direction.
@@ -68,14 +76,19 @@ impl<'a> Pipe<'a> {
     }
 
     /// Waits until the connection is cut from outside, or the proxy ends.
-    fn stall(&self) -> io::Result<usize> {
+    fn stall(&self) {
         let state = locked(&self.shared.state);
         let cuts = state.cuts;
         let on = |state: &mut super::State| !state.ending && state.cuts == cuts;
         let waited = self.shared.changed.wait_while(state, on);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
-        Err(io::ErrorKind::ConnectionAborted.into())
     }
+}
+
+/// What a piece of a body meets besides, and where it is counted.
+pub(super) struct Payload<'a> {
+    pub(super) gate: &'a mut Gate,
+    pub(super) count: &'a AtomicU64,
 }
 
 fn length(verdict: Verdict, all: usize) -> usize {

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use ashlar_testbed::buildgrid::buildgrid_with;
 use ashlar_testbed::{
-    READER, WRITER, buildgrid, casd, casd_with_instance, docker_registry, garage, nginx, nginx_dav,
-    podman, program, registry, skopeo,
+    Proxy, READER, WRITER, buildgrid, casd, casd_with_instance, docker_registry, garage, nginx,
+    nginx_dav, podman, podman_partial, program, registry, skopeo,
 };
 
 use crate::http::{ask, get};
@@ -221,7 +221,10 @@ fn servers_are_gone_when_the_process_is_killed() {
         std::thread::sleep(std::time::Duration::from_secs(60));
         return;
     }
+    // What a killed process leaves behind.
+    let left = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
+        .env("TMPDIR", left.path())
         .args(["--exact", "servers::servers_are_gone_when_the_process_is_killed", "--nocapture"])
         .env(INNER, "1")
         .stdout(Stdio::piped())
@@ -245,13 +248,11 @@ fn servers_are_gone_when_the_process_is_killed() {
 #[test]
 fn podman_and_skopeo_read_a_registry() {
     let registry = docker_registry(&registry::Options::default());
+    let proxy = Proxy::http(registry.address());
     let folder = tempfile::tempdir().unwrap();
-    let layout = folder.path().join("layout");
-    std::fs::create_dir_all(&layout).unwrap();
     let sources = folder.path().join("files");
     std::fs::create_dir_all(&sources).unwrap();
     std::fs::write(sources.join("greeting"), "hello\n").unwrap();
-    let podman = podman();
     let run = |command: &mut Command| {
         let output = command.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -260,13 +261,25 @@ fn podman_and_skopeo_read_a_registry() {
     };
     let tar = folder.path().join("files.tar");
     run(Command::new("tar").arg("-C").arg(&sources).arg("-cf").arg(&tar).arg("."));
-    run(podman.command().arg("import").arg(&tar).arg("localhost/files:1"));
-    let there = format!("docker://{}/files:1", registry.host());
-    run(podman.command().args(["push", "--tls-verify=false", "localhost/files:1", &there]));
+    let writer = podman();
+    run(writer.command().arg("import").arg(&tar).arg("localhost/files:1"));
+    let reference = format!("{}/files:1", proxy.host());
+    let there = format!("docker://{reference}");
+    let push = ["push", "--tls-verify=false", "--compression-format", "zstd:chunked"];
+    run(writer.command().args(push).args(["localhost/files:1", &there]));
     let inspected = run(skopeo().args(["inspect", "--tls-verify=false", &there]));
     assert!(inspected.contains("\"Layers\""), "{inspected}");
-    let other = ashlar_testbed::podman();
-    run(other.command().args(["pull", "--tls-verify=false", &there]));
-    let mounted = run(other.command().args(["image", "mount", &there["docker://".len()..]]));
-    assert_eq!(std::fs::read_to_string(format!("{mounted}/greeting")).unwrap(), "hello\n");
+    let raw = run(skopeo().args(["inspect", "--raw", "--tls-verify=false", &there]));
+    let config = raw.split("\"digest\":\"").nth(1).unwrap().split('"').next().unwrap();
+    for (reader, ranges) in [(podman(), false), (podman_partial(), true)] {
+        proxy.reset();
+        run(reader.command().args(["pull", "--tls-verify=false", &reference]));
+        let mut layers = proxy.requests_to("GET", "/v2/files/blobs/");
+        layers.retain(|request| !request.path.ends_with(config));
+        assert_eq!(layers.iter().all(|it| it.header("range").is_some()), ranges, "{layers:?}");
+        let archive = folder.path().join("exported.tar");
+        reader.export(&reference, &archive);
+        let extract = run(Command::new("tar").arg("-xOf").arg(&archive).arg("greeting"));
+        assert_eq!(extract, "hello");
+    }
 }
