@@ -23,7 +23,6 @@ mod push;
 mod reapi;
 mod remote;
 
-
 pub(crate) use reapi::Reapi;
 pub(crate) use remote::CasRemote;
 
