@@ -30,14 +30,24 @@ pub struct Survey {
 /// Reads a folder as [`Capture::Outputs`] keeps it: no times, no owners, no extended attributes;
 /// modes as they are. The same files give the same tree, whoever has them, however they came and
 /// in whatever order they lie. All processors hash. What `without` names, relative to the folder,
-/// is left out with everything in it.
+/// is left out with everything in it. A path of a file is a folder with nothing else in it.
 ///
 /// # Errors
 /// When something cannot be read, names a socket, FIFO or device, or changes while it is read.
 pub fn survey(folder: &Path, without: &[RelPath]) -> Result<Survey, StoreError> {
+    let is_file = std::fs::metadata(folder).is_ok_and(|meta| meta.is_file());
+    let (folder, only) = match (is_file, folder.parent(), folder.file_name()) {
+        (true, Some(parent), Some(name)) if parent.as_os_str().is_empty() => {
+            (Path::new("."), Some(name.as_bytes()))
+        }
+        (true, Some(parent), Some(name)) => (parent, Some(name.as_bytes())),
+        _ => (folder, None),
+    };
     let root = capture::open_folder(folder)?;
     let without: Vec<Vec<u8>> = without.iter().map(RelPath::to_bytes).collect();
-    let left_out = |path: &[u8]| without.iter().any(|other| other == path);
+    let left_out = |path: &[u8]| {
+        only.is_some_and(|only| only != path) || without.iter().any(|other| other == path)
+    };
     let scan = capture::scan_without(root.as_fd(), folder, Capture::Outputs, &left_out)?;
     let is_file = |index: &usize| matches!(scan.items[*index].kind, Kind::File);
     let mut order: Vec<usize> = (0..scan.items.len()).filter(is_file).collect();

@@ -1,7 +1,134 @@
 //! Trees that tasks of a pipeline hand to one another.
+//!
+//! | file | what |
+//! |---|---|
+//! | `address.rs` | how places and artifacts are named |
+//! | `create.rs` | folders into artifacts |
+//! | `native.rs` | one tree as a tree image, a revision of the one before |
+//! | `composite.rs`, `parts.rs` | one tree for each architecture, with what they share |
+//! | `compatible.rs`, `unpack.rs` | archives as pipelines have them |
+//! | `restore.rs`, `lay.rs` | artifacts into folders |
+//! | `destination.rs`, `staging.rs`, `merge.rs` | a folder filled whole or not at all |
+//! | `inspect.rs`, `verify.rs`, `copy.rs` | what is in it, whether all of it is right, elsewhere |
+//! | `layers.rs`, `manifest.rs`, `found.rs` | the pieces of all that on a depot |
 
+mod address;
+mod compatible;
+mod composite;
+mod create;
 mod destination;
+mod found;
+mod lay;
+mod layers;
+mod manifest;
 mod merge;
+mod native;
+mod parts;
+mod place;
+mod restore;
 mod staging;
+mod unpack;
 
+use std::io;
+use std::path::PathBuf;
+
+use ashlar_pack::PackError;
+use ashlar_store::{RemoteError, StoreError};
+
+pub use address::{AddressError, Reference, Repository, Target};
+pub use create::{Create, Created, Format, Piece, create};
 pub use destination::{DestinationError, Existing};
+pub use parts::{Part, PartError};
+pub use place::Access;
+pub use restore::{Restore, Restored, Selection, Wanted, restore};
+
+/// What can go wrong with artifacts. No text in here has a credential in it.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// The place failed.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The folder to fill cannot be filled.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// A folder cannot be read, or changed meanwhile.
+    #[error(transparent)]
+    Read(#[from] StoreError),
+    /// Layers or archives cannot be made or read.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// Parts that do not make an artifact.
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// What an artifact is to be made of is not there.
+    #[error("{} is not there, or may not be read", .0.display())]
+    Missing(PathBuf),
+    /// No space for a layer while it is made.
+    #[error("failed to write a layer to the folder for temporary files ({})", std::env::temp_dir().display())]
+    Scratch(#[source] io::Error),
+    /// Nothing with this digest is there.
+    #[error("{0} is not there")]
+    Unknown(Reference),
+    /// It is not an artifact.
+    #[error("{reference} is {what}")]
+    Foreign {
+        /// What was asked for.
+        reference: Reference,
+        /// What it is instead.
+        what: String,
+    },
+    /// A part of an artifact is not there any more.
+    #[error("{place} has lost the {what}")]
+    Lost {
+        /// Where.
+        place: String,
+        /// What.
+        what: String,
+    },
+    /// Bytes are not what their digest says. Nothing of them was used.
+    #[error("{place} has a damaged {what}: its bytes are not what its digest says")]
+    Damaged {
+        /// Where.
+        place: String,
+        /// What.
+        what: String,
+    },
+    /// Bytes could not be read to their end.
+    #[error("failed to read the {what} from {place}")]
+    Transfer {
+        /// Where.
+        place: String,
+        /// What.
+        what: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// An archive could not be laid out.
+    #[error("failed to unpack an archive")]
+    Unpack {
+        /// Why.
+        source: io::Error,
+    },
+    /// A composite artifact, and nothing says which part of it is wanted.
+    #[error("{reference} has several parts ({parts}), and nothing says which of them are wanted")]
+    WhichPart {
+        /// The artifact.
+        reference: Reference,
+        /// Its parts.
+        parts: String,
+    },
+    /// A composite artifact has no such part.
+    #[error("{reference} has no part for {part}: it has {parts}")]
+    NoPart {
+        /// The artifact.
+        reference: Reference,
+        /// What was wanted.
+        part: Part,
+        /// What it has.
+        parts: String,
+    },
+}
+
+#[cfg(test)]
+#[path = "artifact_tests.rs"]
+mod tests;

@@ -3,7 +3,6 @@
 
 pub(crate) mod collect;
 pub(crate) mod objects;
-pub(crate) mod registry;
 
 use std::io::Read;
 use std::ops::Range;

@@ -15,7 +15,7 @@
 
 mod directory;
 mod layout;
-pub(super) mod tag;
+mod tag;
 mod young;
 
 use std::io::Read;

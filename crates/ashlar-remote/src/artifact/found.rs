@@ -1,0 +1,203 @@
+//! What a reference leads to, and the trees in it.
+
+use std::collections::BTreeMap;
+
+use ashlar_object::{Digest, Node, RelPath, Tree};
+use ashlar_pack::Stack;
+use ashlar_store::{RemoteError, Watch};
+
+use super::address::Reference;
+use super::layers::stack;
+use super::manifest::{ImageManifest, Index, TREE};
+use super::parts::Part;
+use super::restore::Selection;
+use super::{ArtifactError, PartError};
+use crate::depot::{self, Depot, Manifest};
+
+/// What a reference leads to.
+pub(super) enum Found {
+    /// One tree image.
+    Image(Manifest),
+    /// A composite artifact.
+    Composite(Composite),
+    /// A gzip'd archive.
+    Archive(Digest),
+}
+
+/// The parts of a composite artifact.
+pub(super) struct Composite {
+    pub index: Manifest,
+    pub parts: Vec<(Part, Digest)>,
+    pub apart: bool,
+}
+
+/// Finds out what a reference leads to.
+pub(super) fn find(depot: &dyn Depot, reference: &Reference) -> Result<Found, ArtifactError> {
+    let foreign =
+        |what: &str| ArtifactError::Foreign { reference: reference.clone(), what: what.to_owned() };
+    let manifest = match depot.manifest(&depot::Reference::Hash(reference.hash)) {
+        // In a directory archives lie beside manifests, and are larger than those can be.
+        Err(RemoteError::Wrong { .. }) => None,
+        other => other?,
+    };
+    if let Some(manifest) = manifest {
+        if let Some(image) = ImageManifest::decode(&manifest) {
+            if image.tree().is_some() {
+                return Ok(Found::Image(manifest));
+            }
+            return match image.archives().as_slice() {
+                [] if image.annotations.contains_key(TREE) => {
+                    Err(foreign("an image whose tree has no digest"))
+                }
+                [] => Err(foreign("an image that Ashlar did not write")),
+                [(_, archive)] => Ok(Found::Archive(*archive)),
+                several => {
+                    let names = several.iter().map(|(title, digest)| {
+                        format!("{title} {}@sha256:{}", reference.repository, digest.hex())
+                    });
+                    let names: Vec<String> = names.collect();
+                    let what = format!("a manifest of several archives: {}", names.join(", "));
+                    Err(foreign(&what))
+                }
+            };
+        }
+        if let Some(index) = Index::decode(&manifest) {
+            let Some(parts) = index.parts() else {
+                return Err(foreign("an index that is not of a composite artifact"));
+            };
+            let parts: Result<Vec<(Part, Digest)>, PartError> = parts
+                .into_iter()
+                .map(|(part, digest)| Ok((Part::from_annotation(&part)?, digest)))
+                .collect();
+            let apart = index.apart();
+            return Ok(Found::Composite(Composite { index: manifest, parts: parts?, apart }));
+        }
+    }
+    match depot.blob_size(&reference.hash)? {
+        Some(size) => Ok(Found::Archive(Digest { hash: reference.hash, size })),
+        None => Err(ArtifactError::Unknown(reference.clone())),
+    }
+}
+
+/// A tree of an artifact, where in the destination it belongs, and the layers it is in.
+pub(super) struct Placed {
+    pub at: RelPath,
+    pub tree: Tree,
+    pub stack: Stack,
+}
+
+/// The tree of an image, compared with what its manifest says.
+pub(super) fn image(
+    depot: &dyn Depot,
+    reference: &Reference,
+    manifest: &Manifest,
+    watch: &Watch<'_>,
+) -> Result<Placed, ArtifactError> {
+    let Some((expected, stack)) = stack(depot, manifest, watch)? else {
+        let what = "an image that Ashlar did not write".to_owned();
+        return Err(ArtifactError::Foreign { reference: reference.clone(), what });
+    };
+    let tree = stack.tree()?;
+    if tree.digest() != expected {
+        return Err(ArtifactError::Damaged {
+            place: depot.place().to_owned(),
+            what: format!("image sha256:{}: its layers make another tree", manifest.digest().hex()),
+        });
+    }
+    Ok(Placed { at: RelPath::root(), tree, stack })
+}
+
+impl Composite {
+    /// The names of all parts.
+    pub fn names(&self) -> String {
+        let names: Vec<String> = self.parts.iter().map(|(part, _)| part.to_string()).collect();
+        names.join(", ")
+    }
+
+    /// The trees of the parts that are wanted, each with where it belongs.
+    pub fn select(
+        &self,
+        depot: &dyn Depot,
+        reference: &Reference,
+        selection: &Selection,
+        watch: &Watch<'_>,
+    ) -> Result<Vec<Placed>, ArtifactError> {
+        let own: Vec<&Part> =
+            self.parts.iter().map(|(part, _)| part).filter(|p| **p != Part::Common).collect();
+        let chosen: Vec<&Part> = match selection {
+            // Of common files only there is no choice.
+            _ if own.is_empty() => Vec::new(),
+            Selection::Unsaid => {
+                let parts = self.names();
+                return Err(ArtifactError::WhichPart { reference: reference.clone(), parts });
+            }
+            Selection::All => own,
+            Selection::Parts(parts) => {
+                for part in parts {
+                    if !own.contains(&part) {
+                        return Err(ArtifactError::NoPart {
+                            reference: reference.clone(),
+                            part: part.clone(),
+                            parts: self.names(),
+                        });
+                    }
+                }
+                parts.iter().collect()
+            }
+        };
+        let chosen = if chosen.is_empty() { vec![&Part::Common] } else { chosen };
+        let several = chosen.len() > 1;
+        let mut all = Vec::new();
+        for part in chosen {
+            let mut placed = self.part(depot, reference, part, watch)?;
+            if several && self.apart {
+                placed.at = part.to_string().parse().unwrap_or_default();
+            }
+            all.push(placed);
+        }
+        Ok(all)
+    }
+
+    /// The tree of one part: its own files and the common ones.
+    pub fn part(
+        &self,
+        depot: &dyn Depot,
+        reference: &Reference,
+        part: &Part,
+        watch: &Watch<'_>,
+    ) -> Result<Placed, ArtifactError> {
+        let lost = |what: String| ArtifactError::Lost { place: depot.place().to_owned(), what };
+        let Some((_, digest)) = self.parts.iter().find(|(other, _)| other == part) else {
+            return Err(lost(format!("part {part} of {reference}")));
+        };
+        let Some(manifest) = depot.manifest(&depot::Reference::Hash(digest.hash))? else {
+            return Err(lost(format!("manifest sha256:{}", digest.hex())));
+        };
+        image(depot, reference, &manifest, watch)
+    }
+}
+
+/// All trees in one. Those of a composite artifact that lie together do not disagree; if somebody
+/// made one where they do, the later part counts.
+pub(super) fn together(placed: &[Placed]) -> Tree {
+    match placed {
+        [one] if one.at.is_root() => one.tree.clone(),
+        _ => placed.iter().fold(Tree::default(), |all, one| {
+            if one.at.is_root() {
+                return if all.is_empty() { one.tree.clone() } else { all.overlaid(&one.tree) };
+            }
+            all.with(&one.at, Node::Dir(one.tree.root().clone()))
+        }),
+    }
+}
+
+/// The files of some trees by their contents, for whoever counts.
+pub(super) fn contents(tree: &Tree) -> BTreeMap<Digest, u64> {
+    let mut found = BTreeMap::new();
+    tree.walk(|entry| {
+        if let Node::File(file) = entry.node {
+            *found.entry(file.digest).or_insert(0) += 1;
+        }
+    });
+    found
+}
