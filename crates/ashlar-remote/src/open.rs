@@ -1,11 +1,14 @@
 //! From what a project says of a remote to the remote.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ashlar_store::{Remote, RemoteError};
 
 use crate::cas::{CasRemote, Reapi};
+use crate::depot::Depot;
+use crate::depot::objects::{Directory, ObjectDepot};
+use crate::image::{ImageRemote, PublicKey, Signer, Trust};
 
 /// What is said of a remote, with what the environment and the command line change of it.
 #[derive(Clone, Debug)]
@@ -69,8 +72,37 @@ pub fn open(definition: &Definition) -> Result<Box<dyn Remote>, RemoteError> {
     if let "reapi" | "reapis" = scheme {
         return Ok(Box::new(CasRemote::new(&definition.name, Reapi::new(definition)?)));
     }
-    Err(RemoteError::Address {
-        place: definition.name.clone(),
-        why: "its kind is not known".to_owned(),
-    })
+    let trust = trust(definition)?;
+    let remote = |depot| -> Result<Box<dyn Remote>, RemoteError> {
+        Ok(Box::new(ImageRemote::new(&definition.name, depot, trust)))
+    };
+    match scheme {
+        "dir" => remote(directory(definition)?),
+        _ => Err(wrong(
+            definition,
+            "its kind is not known: an address begins with `dir:`, `http://`, `https://`, \
+             `s3://`, `oci://`, `reapi://` or `reapis://`",
+        )),
+    }
+}
+
+/// The keys that the project names, read now: a wrong one is no reason for a miss later.
+fn trust(definition: &Definition) -> Result<Trust, RemoteError> {
+    let place = &definition.name;
+    let keys = definition.require_signature.iter().map(|path| PublicKey::read(place, path));
+    let signer = definition.sign.as_deref().map(|path| Signer::read(place, path)).transpose()?;
+    Ok(Trust { keys: keys.collect::<Result<_, _>>()?, signer })
+}
+
+fn wrong(definition: &Definition, why: &str) -> RemoteError {
+    RemoteError::Address { place: definition.name.clone(), why: why.to_owned() }
+}
+
+fn directory(definition: &Definition) -> Result<Box<dyn Depot>, RemoteError> {
+    let path = definition.url.strip_prefix("dir:").unwrap_or_default();
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() {
+        return Err(wrong(definition, "`dir:` needs the path of a folder, as `dir:/srv/cache`"));
+    }
+    Ok(Box::new(ObjectDepot::new(Directory::new(Path::new(path)))))
 }

@@ -59,6 +59,12 @@ pub trait Store: Send + Sync {
 
     /// Lets a step key point to an action.
     fn put_step(&self, key: &StepKey, action: &Digest) -> Result<(), StoreError>;
+
+    /// A folder for files of moments that are too large for memory, if the store has one: on its
+    /// disk, and cleared when its owner is gone.
+    fn scratch(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Reads a whole blob into memory.

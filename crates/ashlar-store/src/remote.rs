@@ -79,6 +79,12 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// When the remote cannot be asked.
     fn provenance(&self, found: &Found) -> Result<Option<Vec<u8>>, RemoteError>;
+
+    /// What people should know and no [`Watch`] was told: lookups have none. Each is given once;
+    /// what is left is said to the watcher of the next transfer.
+    fn take_warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A result that is to be left at a remote.

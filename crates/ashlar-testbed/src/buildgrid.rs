@@ -62,6 +62,9 @@ pub fn buildgrid(instance: &str) -> BuildGrid {
 #[must_use]
 pub fn buildgrid_with(options: &Options) -> BuildGrid {
     let options = options.clone();
+    // Through its Python: the environment is moved after it was made, and the program's first line
+    // still names the old place.
+    let python = installed("BuildGrid", "python/buildgrid/bin/python");
     let program = installed("BuildGrid", "python/buildgrid/bin/bgd");
     let certificates = (options.tls != Tls::None).then(|| Arc::new(Certificates::make()));
     let tls = certificates.clone();
@@ -70,8 +73,8 @@ pub fn buildgrid_with(options: &Options) -> BuildGrid {
         let file = place.folder.join("buildgrid.yml");
         folder(&place.folder.join("data"));
         write(&file, &configuration(place, &options, tls.as_deref()));
-        let mut command = Command::new(&program);
-        command.args(["server", "start"]).arg(file);
+        let mut command = Command::new(&python);
+        command.arg(&program).args(["server", "start"]).arg(file);
         command
     };
     let server = Server::launch("BuildGrid", 1, ready, Box::new(prepare));

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `step-<hex>`, `action-<hex>` | leads to a result, which stays by when it was last used |
 //! | `tree-<hex>`, `near-<hex>` | goes when no result that stays needs what it points to |
-//! | `sha256-<hex>` | referrers: they stay as long as what they refer to |
+//! | `sha256-<hex>`, with `.sig` or `.att` too | referrers: they stay as long as what they refer to |
 //! | anything else | made by people: it stays, with all that it needs |
 //!
 //! Safe beside readers and writers, because nothing goes that was written, used or relied on within
@@ -105,11 +105,16 @@ fn kind(tag: &str) -> Kind {
         Kind::Result
     } else if is_hex_after(tag, "tree-", 64) || is_hex_after(tag, "near-", 32) {
         Kind::Derived
-    } else if let Some(hash) = super::objects::referrers_of(tag) {
+    } else if let Some(hash) = super::objects::referrers_of(said_about(tag)) {
         Kind::Referrers(hash)
     } else {
         Kind::Made
     }
+}
+
+/// The tag without what cosign adds for signatures and attestations, which are referrers as well.
+fn said_about(tag: &str) -> &str {
+    tag.strip_suffix(".sig").or_else(|| tag.strip_suffix(".att")).unwrap_or(tag)
 }
 
 fn is_hex_after(tag: &str, prefix: &str, digits: usize) -> bool {

@@ -3,6 +3,7 @@
 
 pub(crate) mod collect;
 pub(crate) mod objects;
+pub(crate) mod registry;
 
 use std::io::Read;
 use std::ops::Range;

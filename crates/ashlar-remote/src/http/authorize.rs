@@ -67,13 +67,7 @@ impl Fixed {
     /// When they cannot be in a header.
     pub fn of_address(url: &Url) -> Result<Option<Self>, RemoteError> {
         let place = shown(url);
-        let plain = |text: &str| unescape(text);
-        match (url.username(), url.password()) {
-            ("", None) => Ok(None),
-            (user, password) => {
-                Self::basic(&plain(user), &plain(password.unwrap_or_default()), &place).map(Some)
-            }
-        }
+        user_of(url).map(|(user, password)| Self::basic(&user, &password, &place)).transpose()
     }
 
     fn new(kind: &str, value: &str, hidden: Vec<String>, place: &str) -> Result<Self, RemoteError> {
@@ -112,6 +106,14 @@ pub(crate) fn hide(mut text: String, secrets: &[String]) -> String {
         }
     }
     text
+}
+
+/// The user and the password that are in an address, as they are meant.
+pub(crate) fn user_of(url: &Url) -> Option<(String, String)> {
+    match (url.username(), url.password()) {
+        ("", None) => None,
+        (user, password) => Some((unescape(user), unescape(password.unwrap_or_default()))),
+    }
 }
 
 /// Undoes percent-encoding.

@@ -94,7 +94,15 @@ impl Client {
     /// [`RemoteError::Address`] when the address is plain HTTP to another machine without leave, or
     /// a certificate cannot be read.
     pub fn new(base: &Url, options: &Options) -> Result<Self, RemoteError> {
-        let place = shown(base);
+        Self::named(&shown(base), base, options)
+    }
+
+    /// As [`Client::new`], for a place that people know by another name.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn named(place: &str, base: &Url, options: &Options) -> Result<Self, RemoteError> {
+        let place = place.to_owned();
         let files = [&options.ca, &options.certificate, &options.key].map(|path| path.as_deref());
         let identity = Identity::read(&place, files[0], files[1], files[2])?;
         let inner = Inner {

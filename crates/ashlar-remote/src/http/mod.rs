@@ -25,7 +25,7 @@ mod upload;
 #[path = "http_tests.rs"]
 mod tests;
 
-pub(crate) use authorize::{Authorize, Fixed};
+pub(crate) use authorize::{Authorize, Fixed, user_of};
 pub(crate) use client::{Client, Options};
 pub(crate) use download::{Download, remote_error};
 pub(crate) use request::{Answer, Payload, Request};

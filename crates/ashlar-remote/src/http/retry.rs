@@ -91,6 +91,11 @@ impl Patience {
         self.since = Instant::now();
     }
 
+    /// Something moves, though nothing that had not been there before.
+    pub fn alive(&mut self) {
+        self.since = Instant::now();
+    }
+
     /// Waits until it is time for the next attempt.
     ///
     /// # Errors

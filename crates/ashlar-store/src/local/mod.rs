@@ -16,7 +16,7 @@ mod workspace;
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -434,6 +434,10 @@ impl Store for LocalStore {
 
     fn put_step(&self, key: &StepKey, action: &Digest) -> Result<(), StoreError> {
         results::put_step(&self.blobs, &self.index, key, action)
+    }
+
+    fn scratch(&self) -> Option<PathBuf> {
+        self.blobs.scratch().ok().map(|scratch| scratch.path().to_owned())
     }
 }
 

@@ -15,7 +15,7 @@
 
 mod directory;
 mod layout;
-mod tag;
+pub(super) mod tag;
 mod young;
 
 use std::io::Read;
