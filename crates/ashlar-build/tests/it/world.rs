@@ -71,13 +71,16 @@ pub struct Seen {
     pub ran: Vec<String>,
 }
 
+/// Gets the name of a module, and what stops the run.
+pub type Began<'a> = dyn Fn(&str, &Cancel) + Sync + 'a;
+
 /// The remotes of a run, and what is to happen to it.
 #[derive(Default)]
 pub struct Beside<'a> {
     pub remotes: Vec<(&'a MemoryRemote, bool, Write)>,
     pub required: bool,
     /// Called when a step begins.
-    pub began: Option<&'a (dyn Fn(&str, &Cancel) + Sync)>,
+    pub began: Option<&'a Began<'a>>,
 }
 
 impl World {
