@@ -288,5 +288,7 @@ fn provenance(engine: &Engine<'_>, journal: &Journal, item: &Item) -> Option<Vec
     // Without provenance the result is still a result.
     let statement = engine.remotes.shared(from).remote.provenance(&item.found).ok()??;
     let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
-    Some(statement.get("predicate")?.to_string().into_bytes())
+    // Where a remote cannot keep a statement about a digest, it keeps the predicate.
+    let predicate = statement.get("predicate").unwrap_or(&statement);
+    Some(predicate.to_string().into_bytes())
 }

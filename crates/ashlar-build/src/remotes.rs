@@ -279,31 +279,28 @@ impl<'a> Remotes<'a> {
             RemoteError::Stopped => {}
             RemoteError::Store(error) => return Err(error),
             error => {
-                let text = self.failed(index, Way::Pull, &error, ears);
+                self.failed(index, Way::Pull, &error, ears);
                 if self.required {
-                    self.lose(text);
+                    let name = &self.all[index].name;
+                    self.lose(format!("remote {name} cannot be read: {}", chain(&error)));
                 }
             }
         }
         Ok(())
     }
 
-    /// A remote failed: says so once, and does without it where that is likely to go on. Gives
-    /// what is said.
-    pub(crate) fn failed(
-        &self,
-        index: usize,
-        way: Way,
-        error: &RemoteError,
-        ears: Ears<'_>,
-    ) -> String {
+    /// A remote failed: says so once, and does without it where that is likely to go on. What
+    /// ends the run is said at its end.
+    pub(crate) fn failed(&self, index: usize, way: Way, error: &RemoteError, ears: Ears<'_>) {
         let one = &self.all[index];
         let why = chain(error);
         let name = &one.name;
+        let ends = self.required && way == Way::Pull;
         if !error.is_lasting() {
-            let text = format!("remote {name}: {why}");
-            self.say(ears, text.clone());
-            return text;
+            if !ends {
+                self.say(ears, format!("remote {name}: {why}"));
+            }
+            return;
         }
         let only_one_way = matches!(error, RemoteError::Refused { .. });
         let (mut was, mut text) = (false, String::new());
@@ -320,9 +317,10 @@ impl<'a> Remotes<'a> {
         }
         if was {
             lock(&one.tally).gone.get_or_insert(why);
-            self.say(ears, text.clone());
+            if !ends {
+                self.say(ears, text);
+            }
         }
-        text
     }
 
     /// Says something once.

@@ -47,7 +47,9 @@ pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
 fn head(module: &str, why: &Why, paint: Paint) -> String {
     let module = paint.bold(module);
     let at = |record: &StepRecord| {
-        format!("{}, {}", show::when(record.started), human_duration(record.took))
+        let from = record.from.as_deref().filter(|from| *from != "local");
+        let from = from.map(|from| format!(", from {from}")).unwrap_or_default();
+        format!("{}, {}{from}", show::when(record.started), human_duration(record.took))
     };
     let mut text = match (&why.state, &why.present) {
         (State::Hit, Some(present)) => {

@@ -8,4 +8,5 @@ mod bad_input;
 mod commands;
 mod never_lost;
 mod never_stale;
+mod remotes;
 mod rooms;

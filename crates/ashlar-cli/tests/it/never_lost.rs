@@ -8,7 +8,7 @@ mod killed;
 mod mounts;
 mod random;
 mod refused;
-mod running;
+pub mod running;
 mod stopped;
 mod together;
 mod traces;
