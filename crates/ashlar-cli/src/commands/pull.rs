@@ -42,6 +42,9 @@ pub fn run(globals: &Globals, args: &Pull) -> Result<Exit, Failed> {
             Ok(ashlar_build::pull(engine, session.store.journal(), args.deps)?)
         })?;
     session.store.sync()?;
+    for text in &transfer.lost {
+        show.event(Event::Warning(text.clone()));
+    }
     show.transfer(&transfer);
     if cancel.is_cancelled() {
         return Ok(Exit::Stopped);
