@@ -63,6 +63,7 @@ pub fn build(
         } else if !lookup.run.is_empty() {
             run(engine, journal, options, lookup, &again, &queues, &mut summary)?;
         }
+        queues.close();
         queues.tell(engine);
         Ok::<(), StoreError>(())
     })?;

@@ -22,6 +22,9 @@ const AT_ONCE: usize = 256;
 /// How many earlier results of a step a remote is told of, which may have one of them.
 const EARLIER: usize = 4;
 
+/// What takes no longer is not worth a word.
+const MOMENT: Duration = Duration::from_millis(300);
+
 /// For how long what waits is still sent after a run was told to stop. Whoever stops a program
 /// kills it after ten seconds as a rule.
 pub const PATIENCE: Duration = Duration::from_secs(6);
@@ -105,12 +108,15 @@ impl Queues {
         }
     }
 
-    /// Tells for which remotes something still waits.
+    /// Tells for which remotes something still waits, if it takes longer than a moment.
     pub fn tell(&self, engine: &Engine<'_>) {
+        let until = Instant::now() + MOMENT;
         for (index, queue) in self.all.iter().enumerate() {
-            let state = queue.lock();
-            let results = state.waiting.len() + state.sending;
-            drop(state);
+            let mut results = queue.left();
+            while results > 0 && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(2));
+                results = queue.left();
+            }
             if results > 0 {
                 (engine.tell)(Event::Pushing { remote: engine.remotes.name(index), results });
             }
@@ -203,6 +209,12 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         // What is behind it is whole after every statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many are still to be sent, or are being sent.
+    fn left(&self) -> usize {
+        let state = self.lock();
+        state.waiting.len() + state.sending
     }
 
     /// What waits, as soon as something does; `None` when nothing will any more.

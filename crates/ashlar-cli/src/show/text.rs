@@ -255,7 +255,12 @@ impl Text {
             eprintln!("{line}");
         }
         let all_hits = summary.modules > 0 && summary.hit == summary.modules;
-        let line = if all_hits { format!("{line}: nothing had to be done") } else { line };
+        let pulled = summary.remotes.iter().any(|tally| tally.pulled > 0);
+        let line = match (all_hits, pulled) {
+            (false, _) => line,
+            (true, false) => format!("{line}: nothing had to be done"),
+            (true, true) => format!("{line}: nothing had to be built"),
+        };
         eprintln!(
             "{}",
             if summary.failures.is_empty() && summary.lost.is_empty() {

@@ -20,6 +20,7 @@ static COMMON: LazyLock<Redactions> = LazyLock::new(|| {
         ("[SHORT]", r"\b(?<redacted>[0-9a-f]{12})\b"),
         ("[WHEN]", r"(?<redacted>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)"),
         ("[TIME]", r"(?<redacted>\b\d+\.\d\d s|\b[1-9]\d? s|\ba second)\b"),
+        ("[PORT]", r"\b127\.0\.0\.1:(?<redacted>\d+)\b"),
         ("[SECONDS]", r#""[a-z_]*seconds":(?<redacted>\d+\.\d+)"#),
     ] {
         all.insert(name, Regex::new(pattern).unwrap()).unwrap();

@@ -13,21 +13,29 @@ fn rights_as_written_and_as_changed() {
          write = \"clean\"\nrequire_signature = [\"team.pub\"]\n",
     );
     let ran = project.run(&["remote", "list"]).good();
-    snapshot::eq(&project, &ran.out, str![[r#"
+    snapshot::eq(
+        &project,
+        &ran.out,
+        str![[r#"
 team      read, write  dir:../cache
 far-away  write clean, signed only  oci://registry.example/firmware
 
-"#]]);
+"#]],
+    );
     let mut command =
         project.command(&["remote", "list", "--remote", "team=read", "--remote", "x=dir:/x"]);
     command.env("ASHLAR_REMOTE_FAR_AWAY", "readwrite").env("ASHLAR_REMOTE_TEAM", "off");
     let ran = crate::support::Ran::of(&command.output().unwrap()).good();
-    snapshot::eq(&project, &ran.out, str![[r#"
+    snapshot::eq(
+        &project,
+        &ran.out,
+        str![[r#"
 team      read  dir:../cache
 far-away  read, write clean, signed only  oci://registry.example/firmware
 x         read, write  dir:/x
 
-"#]]);
+"#]],
+    );
     let json = project.run(&["remote", "list", "--json", "--remote", "team=write"]).good().events();
     assert_eq!(
         json[0],

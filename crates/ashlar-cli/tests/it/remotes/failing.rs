@@ -22,16 +22,19 @@ fn a_build_goes_on_without_a_dead_remote() {
     let began = Instant::now();
     let ran = project.run(&["build", "-j1", "lib"]).good();
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    snapshot::eq(&project, &ran.err, str![[r#"
-warning: remote team is not used any more in this run: reapi://127.0.0.1:45181 does not answer: tcp connect error: transport error: Connection refused (os error 111) (after 4 attempts)
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
+warning: remote team is not used any more in this run: reapi://127.0.0.1:[PORT] does not answer: [..]
 1 module to build
 building lib
 built lib in [TIME]
-pushing 1 result to team
 not pushed to team: 1 result, because it failed; `ashlar push` sends what is missing
 1 module: 1 built in [TIME]
 
-"#]]);
+"#]],
+    );
     let ran = project.run(&["build", "--json", "one"]).good();
     let team = tally(&ran, "team");
     assert!(team["gone"].as_str().unwrap().contains("does not answer"), "{team}");
@@ -42,13 +45,16 @@ not pushed to team: 1 result, because it failed; `ashlar push` sends what is mis
 fn required_remotes_that_are_dead() {
     let project = project(&nobody(), "timeout = \"2s\"\n");
     let ran = project.run(&["build", "-j1", "--require-remote", "one"]).exits(4);
-    snapshot::eq(&project, &ran.err, str![[r#"
-warning: remote team is not used any more in this run: reapi://127.0.0.1:43247 does not answer: tcp connect error: transport error: Connection refused (os error 111) (after 5 attempts)
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
 2 modules: 2 not tried in [TIME]
-error: remote team is not used any more in this run: reapi://127.0.0.1:43247 does not answer: tcp connect error: transport error: Connection refused (os error 111) (after 5 attempts)
+error: remote team cannot be read: reapi://127.0.0.1:[PORT] does not answer: [..]
   help: without `--require-remote` it is built here
 
-"#]]);
+"#]],
+    );
     assert_eq!(project.run(&["store", "stat", "--json"]).good().events()[0]["results"], 0);
     let ran = project.run(&["build", "--json", "--require-remote", "lib"]).exits(4);
     assert_eq!(ran.summary()["skipped"], 1);

@@ -51,21 +51,94 @@ fn through_a_cache_of_a_build_farm() {
 fn what_people_read() {
     let project = with_folder();
     let ran = project.run(&["build", "-j1", "app"]).good();
-    snapshot::eq(&project, &ran.err, str![[r#""#]]);
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
+4 modules to build
+building lib
+built lib in [TIME]
+building two
+built two in [TIME]
+building one
+built one in [TIME]
+building app
+built app in [TIME]
+pushed 4 results to team: [..]
+4 modules: 4 built in [TIME]
+
+"#]],
+    );
     let ran = elsewhere(&project, "second", &["plan", "app", "beside"]).good();
-    snapshot::eq(&project, &ran.out, str![[r#""#]]);
+    snapshot::eq(
+        &project,
+        &ran.out,
+        str![[r#"
+hit    app (team)
+build  beside: never built (never timed)
+1 to find, 1 to build; 1 step was never timed
+
+"#]],
+    );
     let ran = elsewhere(&project, "second", &["build", "-v", "app"]).good();
-    snapshot::eq(&project, &ran.err, str![[r#""#]]);
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
+pulling 1 result from team
+hit app from team  [SHORT]
+pulled 1 result from team: [..]
+1 module: 1 hit in [TIME]: nothing had to be built
+
+"#]],
+    );
     let ran = elsewhere(&project, "second", &["why", "app"]).good();
-    snapshot::eq(&project, &ran.out, str![[r#""#]]);
+    snapshot::eq(
+        &project,
+        &ran.out,
+        str![[r#"
+app would not be built: its result is there (built [WHEN], [TIME], from team)
+no build with another key is known
+
+"#]],
+    );
     let ran = elsewhere(&project, "third", &["pull", "app", "--deps"]).good();
-    snapshot::eq(&project, &ran.err, str![[r#""#]]);
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
+pulling 4 results from team
+pulled 4 results from team: [..], 16 bytes were there already
+
+"#]],
+    );
     let ran = elsewhere(&project, "third", &["pull", "app", "--deps"]).good();
-    snapshot::eq(&project, &ran.err, str![[r#""#]]);
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
+4 results: nothing had to be moved
+
+"#]],
+    );
     let ran = elsewhere(&project, "third", &["push", "app"]).good();
-    snapshot::eq(&project, &ran.err, str![[r#""#]]);
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
+pushed 4 results to team: 0 bytes, 60 bytes were there already
+
+"#]],
+    );
     let ran = elsewhere(&project, "third", &["pull", "beside"]).exits(1);
-    snapshot::eq(&project, &ran.err, str![[r#""#]]);
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
+beside is at no remote that answers
+
+"#]],
+    );
 }
 
 #[test]
@@ -191,7 +264,16 @@ fn only_what_is_committed_leaves() {
     git(&["commit", "-qm", "x"]);
     project.file("src/lib/new.txt", "not committed\n");
     let ran: Ran = project.run(&["plan", "lib", "beside"]).good();
-    snapshot::eq(&project, &ran.out, str![[r#""#]]);
+    snapshot::eq(
+        &project,
+        &ran.out,
+        str![[r#"
+build  lib: never built (never timed); stays here: src/lib/new.txt is not committed
+build  beside: never built (never timed)
+0 to find, 2 to build; 2 steps were never timed
+
+"#]],
+    );
     let ran = project.run(&["build", "-v", "-j1", "lib", "beside"]).good();
     ran.says("not pushed lib to team: src/lib/new.txt is not committed")
         .says("pushed 1 result to team")
