@@ -1,6 +1,7 @@
 //! Contents out of ranges of layers.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 
 use ashlar_object::{Digest, Tree};
 use ashlar_pack::{Fetch, Limits};

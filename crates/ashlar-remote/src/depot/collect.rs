@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `step-<hex>`, `action-<hex>` | leads to a result, which stays by when it was last used |
 //! | `tree-<hex>`, `near-<hex>` | goes when no result that stays needs what it points to |
-//! | `sha256-<hex>`, with `.sig` or `.att` too | referrers: they stay as long as what they refer to |
+//! | `sha256-<hex>`, with `.sig`, `.att` or `.sbom` too | referrers: they stay as long as what they refer to |
 //! | anything else | made by people: it stays, with all that it needs |
 //!
 //! Safe beside readers and writers, because nothing goes that was written, used or relied on within
@@ -41,7 +41,10 @@ struct Tag {
 enum Kind {
     Result,
     Derived,
+    /// A list of what refers to something.
     Referrers(Hash),
+    /// Something that itself says something about something else, as cosign tags it.
+    Attached(Hash),
     Made,
 }
 
@@ -80,7 +83,13 @@ pub(crate) fn collect(
     // Blobs are listed after the tags: what a tag needs was there before the tag.
     let blobs = depot.blobs()?;
     let sizes = blobs.iter().map(|(digest, _)| (digest.hash, digest.size)).collect();
-    let mut reach = Reach::new(depot, sizes, manifests);
+    let mut about: HashMap<Hash, Vec<Hash>> = HashMap::new();
+    for tag in &tags {
+        if let Kind::Referrers(subject) | Kind::Attached(subject) = kind(&tag.name) {
+            about.entry(subject).or_default().extend(tag.manifest);
+        }
+    }
+    let mut reach = Reach::new(depot, sizes, about, manifests);
 
     let (keep, drop) = choose(&tags, &mut reach, limits, now, before)?;
     let mut collected = Collected::default();
@@ -105,16 +114,19 @@ fn kind(tag: &str) -> Kind {
         Kind::Result
     } else if is_hex_after(tag, "tree-", 64) || is_hex_after(tag, "near-", 32) {
         Kind::Derived
-    } else if let Some(hash) = super::objects::referrers_of(said_about(tag)) {
+    } else if let Some(hash) = super::objects::referrers_of(tag) {
         Kind::Referrers(hash)
+    } else if let Some(hash) = attached_to(tag) {
+        Kind::Attached(hash)
     } else {
         Kind::Made
     }
 }
 
-/// The tag without what cosign adds for signatures and attestations, which are referrers as well.
-fn said_about(tag: &str) -> &str {
-    tag.strip_suffix(".sig").or_else(|| tag.strip_suffix(".att")).unwrap_or(tag)
+/// What a signature, an attestation or a bill of materials is about that cosign tagged.
+fn attached_to(tag: &str) -> Option<Hash> {
+    let (about, kind) = tag.split_once('.')?;
+    matches!(kind, "sig" | "att" | "sbom").then(|| super::objects::referrers_of(about)).flatten()
 }
 
 fn is_hex_after(tag: &str, prefix: &str, digits: usize) -> bool {
@@ -255,10 +267,9 @@ fn remove_derived(
     reach: &mut Reach<'_>,
     watch: &Watch<'_>,
 ) -> Result<(), RemoteError> {
-    reach_referrers(tags, reach)?;
     let useless = |tag: &&Tag| match kind(&tag.name) {
         Kind::Derived => tag.manifest.is_none_or(|hash| !reach.has(&hash)),
-        Kind::Referrers(subject) => !reach.has(&subject),
+        Kind::Referrers(subject) | Kind::Attached(subject) => !reach.has(&subject),
         Kind::Result | Kind::Made => false,
     };
     let useless: Vec<&Tag> = tags.iter().filter(useless).collect();
@@ -279,28 +290,7 @@ fn remove_derived(
         }
         reach.add_tag(&tag.name)?;
     }
-    reach_referrers(tags, reach)
-}
-
-/// Adds what refers to what stays, and what refers to that, until nothing is added.
-fn reach_referrers(tags: &[Tag], reach: &mut Reach<'_>) -> Result<(), RemoteError> {
-    let mut lists: Vec<Hash> = (tags.iter())
-        .filter_map(|tag| match kind(&tag.name) {
-            Kind::Referrers(subject) => Some(subject),
-            _ => None,
-        })
-        .collect();
-    loop {
-        let (reached, rest): (Vec<_>, Vec<_>) =
-            lists.into_iter().partition(|subject| reach.has(subject));
-        if reached.is_empty() {
-            return Ok(());
-        }
-        for subject in reached {
-            reach.add_referrers(&subject)?;
-        }
-        lists = rest;
-    }
+    Ok(())
 }
 
 /// Removes all blobs that are not reached and old.

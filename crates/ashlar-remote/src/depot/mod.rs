@@ -5,6 +5,9 @@ pub(crate) mod collect;
 pub(crate) mod objects;
 pub(crate) mod registry;
 
+#[cfg(test)]
+mod contract_tests;
+
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;

@@ -19,6 +19,8 @@ pub(super) struct Reach<'a> {
     sizes: HashMap<Hash, u64>,
     reached: HashSet<Hash>,
     bytes: u64,
+    /// What others say something about, with those that are tagged as such: they stay with it.
+    about: HashMap<Hash, Vec<Hash>>,
     /// What each manifest that was read refers to.
     known: HashMap<Hash, Links>,
 }
@@ -36,14 +38,15 @@ struct Link {
 }
 
 impl<'a> Reach<'a> {
-    /// Nothing is reached yet. `sizes`: of all blobs that there are; `known`: the manifests that
-    /// were read already.
+    /// Nothing is reached yet. `sizes`: of all blobs that there are; `about`: what has a list of
+    /// referrers, with what is tagged as being about it; `known`: the manifests that were read already.
     pub fn new(
         depot: &'a dyn Depot,
         sizes: HashMap<Hash, u64>,
+        about: HashMap<Hash, Vec<Hash>>,
         known: HashMap<Hash, Links>,
     ) -> Self {
-        Self { depot, sizes, reached: HashSet::new(), bytes: 0, known }
+        Self { depot, sizes, reached: HashSet::new(), bytes: 0, about, known }
     }
 
     /// Whether something is reached.
@@ -82,13 +85,14 @@ impl<'a> Reach<'a> {
 
     /// Adds what refers to something.
     pub fn add_referrers(&mut self, subject: &Hash) -> Result<(), RemoteError> {
+        self.referrers(subject)?.into_iter().try_for_each(|hash| self.add(hash))
+    }
+
+    fn referrers(&self, subject: &Hash) -> Result<Vec<Hash>, RemoteError> {
         let size = self.size(subject);
         match self.depot.referrers(&ashlar_object::Digest { hash: *subject, size }) {
-            Ok(referrers) => referrers
-                .iter()
-                .filter_map(|one| hash_of(&one.digest))
-                .try_for_each(|hash| self.add(hash)),
-            Err(RemoteError::Wrong { .. }) => Ok(()),
+            Ok(referrers) => Ok(referrers.iter().filter_map(|one| hash_of(&one.digest)).collect()),
+            Err(RemoteError::Wrong { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
@@ -97,13 +101,17 @@ impl<'a> Reach<'a> {
         self.sizes.get(hash).copied().unwrap_or(0)
     }
 
-    /// A manifest and all that it needs that is not reached yet.
+    /// A manifest, all that it needs and what refers to any of it, as far as not reached yet.
     fn closure(&mut self, manifest: Hash) -> Result<Vec<Hash>, RemoteError> {
         let mut found = HashSet::new();
         let mut to_do = vec![Link { to: manifest, manifest: true }];
         while let Some(link) = to_do.pop() {
             if self.reached.contains(&link.to) || !found.insert(link.to) {
                 continue;
+            }
+            if let Some(tagged) = self.about.get(&link.to) {
+                let referrers = self.referrers(&link.to)?.into_iter().chain(tagged.iter().copied());
+                to_do.extend(referrers.map(|to| Link { to, manifest: true }));
             }
             if link.manifest {
                 to_do.extend_from_slice(self.links(link.to)?);

@@ -13,10 +13,20 @@
 //! a copy onto itself would move all its bytes inside a bucket, is refused for objects of more than
 //! 5 GiB, and would destroy the file behind a WebDAV server.
 
+mod bucket;
+mod clock;
 mod directory;
 mod layout;
 pub(super) mod tag;
+mod web;
 mod young;
+
+#[cfg(test)]
+mod bucket_tests;
+#[cfg(test)]
+mod directory_tests;
+#[cfg(test)]
+mod web_tests;
 
 use std::io::Read;
 use std::ops::Range;
@@ -26,9 +36,11 @@ use ashlar_store::{RemoteError, Watch};
 
 use super::Body;
 
+pub(crate) use bucket::{Bucket, Keys};
 pub(crate) use directory::Directory;
 pub(crate) use layout::ObjectDepot;
 pub(crate) use tag::{hash_of, referrers_of};
+pub(crate) use web::Web;
 pub(crate) use young::{hashes, in_parallel};
 
 /// A place that keeps named objects. Keys are relative paths of plain names. Every call blocks,
