@@ -2,6 +2,8 @@
 //! the OCI distribution specification has them. One file for each kind.
 
 pub(crate) mod collect;
+#[cfg(test)]
+pub(crate) mod memory;
 pub(crate) mod objects;
 pub(crate) mod registry;
 
