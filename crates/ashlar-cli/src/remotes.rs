@@ -71,6 +71,7 @@ fn definition(folder: &Path, remote: &ashlar_recipe::Remote) -> Result<Definitio
         token: token(folder, remote)?,
         require_signature: remote.require_signature.iter().map(|path| file(path)).collect(),
         sign: remote.sign.as_deref().map(file),
+        credentials: ashlar_remote::Credentials::from_environment(),
         timeout: remote.timeout,
     })
 }

@@ -18,4 +18,5 @@ mod image;
 mod open;
 mod runtime;
 
+pub use depot::registry::Credentials;
 pub use open::{Definition, Layout, Secret, open};

@@ -8,6 +8,8 @@ use ashlar_store::{Remote, RemoteError};
 use crate::cas::{CasRemote, Reapi};
 use crate::depot::Depot;
 use crate::depot::objects::{Directory, ObjectDepot};
+use crate::depot::registry::{Credentials, Registry};
+use crate::http::Options;
 use crate::image::{ImageRemote, PublicKey, Signer, Trust};
 
 /// What is said of a remote, with what the environment and the command line change of it.
@@ -38,6 +40,8 @@ pub struct Definition {
     pub require_signature: Vec<PathBuf>,
     /// A private key, PEM, to sign what is pushed with.
     pub sign: Option<PathBuf>,
+    /// Where credentials for a registry are looked for.
+    pub credentials: Credentials,
     /// For how long nothing may come or go before a transfer counts as stalled. The first contact
     /// is bounded by it as well.
     pub timeout: Duration,
@@ -78,6 +82,7 @@ pub fn open(definition: &Definition) -> Result<Box<dyn Remote>, RemoteError> {
     };
     match scheme {
         "dir" => remote(directory(definition)?),
+        "oci" => remote(registry(definition)?),
         _ => Err(wrong(
             definition,
             "its kind is not known: an address begins with `dir:`, `http://`, `https://`, \
@@ -105,4 +110,21 @@ fn directory(definition: &Definition) -> Result<Box<dyn Depot>, RemoteError> {
         return Err(wrong(definition, "`dir:` needs the path of a folder, as `dir:/srv/cache`"));
     }
     Ok(Box::new(ObjectDepot::new(Directory::new(Path::new(path)))))
+}
+
+fn registry(definition: &Definition) -> Result<Box<dyn Depot>, RemoteError> {
+    let token = definition.token.as_ref();
+    let (url, credentials) = (&definition.url, &definition.credentials);
+    Ok(Box::new(Registry::open(url, &options(definition), credentials, token)?))
+}
+
+/// How its server is spoken to.
+fn options(definition: &Definition) -> Options {
+    Options {
+        insecure: definition.insecure,
+        ca: definition.ca.clone(),
+        certificate: definition.certificate.clone(),
+        key: definition.key.clone(),
+        timeout: definition.timeout,
+    }
 }

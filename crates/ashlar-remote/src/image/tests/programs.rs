@@ -23,6 +23,7 @@ fn definition(url: &str) -> Definition {
         token: None,
         require_signature: Vec::new(),
         sign: None,
+        credentials: crate::Credentials::default(),
         timeout: Duration::from_secs(20),
     }
 }
@@ -143,4 +144,13 @@ fn a_directory_that_skopeo_and_tar_read() {
     let depot = folder.path().join("depot");
     let url = format!("dir:{}", depot.display());
     round(&url, &[&format!("oci:{}", depot.display())], folder.path());
+}
+
+#[test]
+fn a_registry_that_skopeo_and_tar_read() {
+    let registry = ashlar_testbed::docker_registry(&ashlar_testbed::registry::Options::default());
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("{}/firmware", registry.address());
+    let skopeo = [&format!("docker://{address}")[..], "false"];
+    round(&format!("oci://{address}"), &skopeo, folder.path());
 }

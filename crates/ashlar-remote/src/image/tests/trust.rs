@@ -255,6 +255,7 @@ fn keys_that_cannot_be_used_are_refused_with_what_to_do() {
         token: None,
         require_signature: vec![path.join("p256.pub")],
         sign: Some(path.join(sign)),
+        credentials: crate::Credentials::default(),
         timeout: Duration::from_secs(1),
     };
     assert!(crate::open(&definition("p256.key")).is_ok());
