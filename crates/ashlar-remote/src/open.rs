@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ashlar_store::{Remote, RemoteError};
 
-use crate::cas::{CasRemote, Reapi};
+use crate::cas::{BazelHttp, CasRemote, Reapi};
 use crate::depot::Depot;
 use crate::depot::objects::{Directory, ObjectDepot};
 use crate::depot::registry::{Credentials, Registry};
@@ -73,8 +73,17 @@ pub enum Layout {
 /// [`RemoteError::Address`] when the address makes no sense or a key cannot be read.
 pub fn open(definition: &Definition) -> Result<Box<dyn Remote>, RemoteError> {
     let scheme = definition.url.split_once(':').map_or("", |(scheme, _)| scheme);
-    if let "reapi" | "reapis" = scheme {
-        return Ok(Box::new(CasRemote::new(&definition.name, Reapi::new(definition)?)));
+    let bazel = definition.layout == Layout::Bazel;
+    match scheme {
+        "reapi" | "reapis" => {
+            unsigned(definition, "a server of the Remote Execution API")?;
+            return Ok(Box::new(CasRemote::new(&definition.name, Reapi::new(definition)?)));
+        }
+        "http" | "https" if bazel => {
+            unsigned(definition, "the layout `bazel`")?;
+            return Ok(Box::new(CasRemote::new(&definition.name, BazelHttp::new(definition)?)));
+        }
+        _ => {}
     }
     let trust = trust(definition)?;
     let remote = |depot| -> Result<Box<dyn Remote>, RemoteError> {
@@ -89,6 +98,15 @@ pub fn open(definition: &Definition) -> Result<Box<dyn Remote>, RemoteError> {
              `s3://`, `oci://`, `reapi://` or `reapis://`",
         )),
     }
+}
+
+/// Signatures have no place beside entries of an action cache, and what was to be checked is not
+/// taken unchecked.
+fn unsigned(definition: &Definition, kind: &str) -> Result<(), RemoteError> {
+    if definition.require_signature.is_empty() && definition.sign.is_none() {
+        return Ok(());
+    }
+    Err(wrong(definition, &format!("{kind} keeps no signatures; leave out its keys")))
 }
 
 /// The keys that the project names, read now: a wrong one is no reason for a miss later.

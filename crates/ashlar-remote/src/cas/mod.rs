@@ -17,12 +17,18 @@ use ashlar_object::Digest;
 use ashlar_store::{Abilities, RemoteError, Watch};
 
 mod arrive;
+mod bazel_http;
 mod entry;
 mod pull;
 mod push;
 mod reapi;
 mod remote;
+mod wire;
 
+#[cfg(test)]
+mod tests;
+
+pub(crate) use bazel_http::BazelHttp;
 pub(crate) use reapi::Reapi;
 pub(crate) use remote::CasRemote;
 
@@ -38,6 +44,9 @@ pub(crate) trait Cas: Send + Sync {
 
     /// What may go in one request. Contacts the server if that has to be asked.
     fn bounds(&self) -> Result<Bounds, RemoteError>;
+
+    /// Whether every folder in a tree has to be there as a blob of its own besides.
+    fn wants_directories(&self) -> bool;
 
     /// Fails when the server says from the start that nothing may be written.
     fn writable(&self) -> Result<(), RemoteError>;

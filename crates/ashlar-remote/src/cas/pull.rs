@@ -13,8 +13,11 @@ use super::{Bounds, Cas};
 /// How many requests for blobs are under way at once.
 const REQUESTS: usize = 4;
 
-/// How many results are taken together: what is known of their blobs has to fit into memory.
+/// How many results are taken together, and how many bytes their trees may have as they are
+/// encoded: what is known of them has to fit into memory, and what is cut off later than this is
+/// there for others.
 const TOGETHER: usize = 1024;
+const TREES: u64 = 8 << 20;
 
 /// See [`ashlar_store::Remote::pull`].
 pub(super) fn pull(
@@ -25,7 +28,7 @@ pub(super) fn pull(
     watch: &Watch<'_>,
 ) -> Result<Vec<Option<Moved>>, RemoteError> {
     let mut pulled = Vec::with_capacity(wanted.len());
-    for part in wanted.chunks(TOGETHER) {
+    for part in together(wanted, |found| found.result.outputs) {
         pulled.extend(pull_part(cas, name, into, part, watch)?);
     }
     Ok(pulled)
@@ -145,6 +148,24 @@ pub(super) fn distinct(digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Results in parts of a size that fits into memory.
+pub(super) fn together<T>(results: &[T], tree: impl Fn(&T) -> Digest) -> Vec<&[T]> {
+    let mut bytes = 0;
+    let mut first = true;
+    let parts = results.chunk_by(|_, next| {
+        if std::mem::take(&mut first) {
+            bytes = tree(&results[0]).size;
+        }
+        bytes += tree(next).size;
+        let fits = bytes <= TREES;
+        if !fits {
+            bytes = tree(next).size;
+        }
+        fits
+    });
+    parts.flat_map(|part| part.chunks(TOGETHER)).collect()
 }
 
 /// What fits into requests together, in the order given; what is too large for any is alone.

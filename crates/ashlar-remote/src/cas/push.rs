@@ -8,15 +8,11 @@ use ashlar_object::{Digest, Tree};
 use ashlar_store::{Moved, Publication, RemoteError, Store, StoreError, Watch, read};
 
 use super::entry::{self, Entry};
-use super::pull::{distinct, lock, packed};
+use super::pull::{distinct, lock, packed, together};
 use super::{Bounds, Cas};
 
 /// How many requests for blobs are under way at once.
 const REQUESTS: usize = 4;
-
-/// How many results are taken together: what is known of their blobs has to fit into memory, and
-/// what is cut off later than this is there for others.
-const TOGETHER: usize = 1024;
 
 type Results = Vec<Result<Moved, RemoteError>>;
 
@@ -32,7 +28,7 @@ pub(super) fn push(
         Err(error) => return results.iter().map(|_| Err(again(&error))).collect(),
     };
     let mut pushed = Vec::with_capacity(results.len());
-    for part in results.chunks(TOGETHER) {
+    for part in together(results, |publication| publication.result.outputs) {
         match push_part(cas, from, bounds, part, watch) {
             Ok(done) => pushed.extend(done),
             Err(error) => pushed.extend(part.iter().map(|_| Err(again(&error)))),
@@ -55,10 +51,10 @@ fn push_part(
     results: &[Publication],
     watch: &Watch<'_>,
 ) -> Result<Results, RemoteError> {
-    // What is in no store: made-up actions, provenance.
+    // What is in no store: directories, made-up actions, provenance.
     let mut made = HashMap::new();
     let plans: Vec<Result<Plan, RemoteError>> =
-        results.iter().map(|publication| plan(from, publication, &mut made)).collect();
+        results.iter().map(|publication| plan(cas, from, publication, &mut made)).collect();
 
     let all = distinct(plans.iter().flatten().flat_map(|plan| plan.blobs.iter().copied()));
     let absent: HashSet<Digest> = cas.missing(&all, watch)?.into_iter().collect();
@@ -87,6 +83,8 @@ fn push_part(
         })
         .collect();
 
+    // What stands there already is not written again: for some servers writing is dear.
+    let here = standing(cas, &plans, &absent, watch)?;
     // Every result before any step: a step never leads to what is not there.
     for steps in [false, true] {
         let mut entries = Vec::new();
@@ -95,6 +93,9 @@ fn push_part(
             let (Ok(plan), Ok(_)) = (plan, &outcomes[index]) else { continue };
             let (action, keys) = plan.entries.split_at(1.min(plan.entries.len()));
             for digest in if steps { keys } else { action } {
+                if here.contains(digest) {
+                    continue;
+                }
                 entries.push((*digest, plan.entry.clone()));
                 owners.push(index);
             }
@@ -111,7 +112,32 @@ fn push_part(
     Ok(outcomes)
 }
 
+/// The entries that stand there as they should, of results whose blobs were all there.
+fn standing(
+    cas: &dyn Cas,
+    plans: &[Result<Plan, RemoteError>],
+    absent: &HashSet<Digest>,
+    watch: &Watch<'_>,
+) -> Result<HashSet<Digest>, RemoteError> {
+    let there = plans
+        .iter()
+        .flatten()
+        .filter(|plan| !plan.blobs.iter().any(|digest| absent.contains(digest)));
+    let (digests, wanted): (Vec<_>, Vec<_>) = there
+        .flat_map(|plan| plan.entries.iter().map(|digest| (*digest, Entry::decode(&plan.entry))))
+        .unzip();
+    if digests.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let standing = cas.entries(&digests, watch)?;
+    let same = standing.into_iter().zip(wanted).map(|(is, wanted)| {
+        is.and_then(|bytes| Entry::decode(&bytes)).is_some_and(|is| Some(is) == wanted)
+    });
+    Ok(digests.into_iter().zip(same).filter(|(_, same)| *same).map(|(digest, _)| digest).collect())
+}
+
 fn plan(
+    cas: &dyn Cas,
     from: &dyn Store,
     publication: &Publication,
     made: &mut HashMap<Digest, Vec<u8>>,
@@ -121,6 +147,13 @@ fn plan(
     let tree = Tree::decode(&bytes).map_err(|e| StoreError::Tree(result.outputs, e))?;
     let mut blobs = tree.blobs();
     blobs.extend([result.outputs, result.log]);
+    if cas.wants_directories() {
+        // The root is named by nothing: see `Entry::encode`.
+        for (digest, bytes) in tree.directories().into_iter().skip(1) {
+            made.insert(digest, bytes);
+            blobs.push(digest);
+        }
+    }
     let provenance = publication.provenance.as_ref().map(|text| {
         let digest = Digest::of(text);
         made.entry(digest).or_insert_with(|| text.clone());

@@ -11,7 +11,6 @@
 mod address;
 mod call;
 mod stream;
-mod wire;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,7 +27,7 @@ use tonic::{Code, Status};
 
 use self::address::{Address, Headers, channel};
 use self::call::{drive, failure, patient};
-use self::wire::Capabilities;
+use super::wire::{self, Capabilities};
 use super::{Arrival, Bounds, Cas, Incoming, Opener, Probe, push::again};
 use crate::Definition;
 use crate::http::retry::{Failure, Patience, Policy, run};
@@ -301,6 +300,11 @@ impl Cas for Reapi {
         let mut facts = capabilities.facts.clone();
         facts.insert(0, ("instance".to_owned(), format!("`{}`", self.instance)));
         Ok(Abilities { read: true, write, facts })
+    }
+
+    fn wants_directories(&self) -> bool {
+        // casd holds results back that lack one below the root.
+        true
     }
 
     fn bounds(&self) -> Result<Bounds, RemoteError> {

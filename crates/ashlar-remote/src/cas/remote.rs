@@ -55,7 +55,7 @@ impl<B: Cas> Remote for CasRemote<B> {
 
     fn results(&self, actions: &[Digest]) -> Result<Vec<Option<ActionResult>>, RemoteError> {
         let entries = self.cas.entries(actions, &Watch::NOBODY)?;
-        Ok(entries.into_iter().map(|bytes| ActionResult::decode(&bytes?)).collect())
+        Ok(entries.into_iter().map(|bytes| Some(Entry::decode(&bytes?)?.result)).collect())
     }
 
     fn pull(

@@ -14,7 +14,7 @@ use zstd::stream::raw::{Decoder, Operation as _};
 use super::Reapi;
 use super::address::serial;
 use super::call::{drive, patient};
-use super::wire::bytes;
+use crate::cas::wire::bytes;
 use crate::cas::{Ended, Incoming, Opener};
 use crate::http::retry::{Failure, Patience};
 use crate::runtime::runtime;

@@ -1,12 +1,12 @@
 //! Between our nouns and the messages of the protocol, whose generated types end here and in the
-//! other files of this folder.
+//! the files beside this one.
 
 use ashlar_object::Digest;
 use ashlar_store::Moved;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as api;
 use bazel_remote_apis::build::bazel::semver::SemVer;
 
-use crate::cas::{Arrival, Bounds};
+use super::{Arrival, Bounds};
 
 /// The largest message that a gRPC server takes if nobody told it otherwise.
 const MESSAGE: u64 = 4 << 20;

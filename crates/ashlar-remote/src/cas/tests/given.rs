@@ -1,0 +1,97 @@
+//! Results to send, and remotes to send them to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ashlar_object::{
+    ActionResult, Digest, Dir, File, Meta, Name, Node, StepKey, Symlink, Time, Tree,
+};
+use ashlar_store::{Found, Publication, Remote, Store, put};
+
+use crate::{Definition, Layout, open};
+
+/// What a project says of a remote when it says nothing else.
+pub fn definition(url: &str) -> Definition {
+    Definition {
+        name: "team".to_owned(),
+        url: url.to_owned(),
+        layout: Layout::Oci,
+        endpoint: None,
+        region: None,
+        insecure: false,
+        ca: None,
+        certificate: None,
+        key: None,
+        token: None,
+        require_signature: Vec::new(),
+        sign: None,
+        timeout: Duration::from_secs(10),
+    }
+}
+
+/// The remote at an address.
+pub fn remote(url: &str) -> Box<dyn Remote> {
+    open(&definition(url)).unwrap()
+}
+
+/// A step key that nobody else has.
+pub fn key(label: &str) -> StepKey {
+    StepKey(Digest::of(label.as_bytes()).hash)
+}
+
+/// A result with these files, and an empty file, a link and a folder besides, kept in a store.
+pub fn result(store: &dyn Store, label: &str, files: &[&[u8]]) -> Publication {
+    let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+    let mut inner = BTreeMap::new();
+    for (index, content) in files.iter().enumerate() {
+        let digest = put(store, content).unwrap();
+        let meta = if index % 2 == 0 { Meta::FILE } else { Meta::EXECUTABLE };
+        inner.insert(name(&format!("file-{index}")), Node::File(File { digest, meta }));
+    }
+    let mut outer = BTreeMap::new();
+    outer.insert(name("empty"), Node::File(File { digest: Digest::EMPTY, meta: Meta::FILE }));
+    let link = Symlink {
+        target: b"usr/file-0".as_slice().into(),
+        meta: Meta::new(0o777, Default::default()),
+    };
+    outer.insert(name("link"), Node::Symlink(link));
+    outer.insert(name("usr"), Node::Dir(Arc::new(Dir::new(inner, Meta::EXECUTABLE, false))));
+    let tree = Tree::from(Dir::new(outer, Meta::EXECUTABLE, false));
+    let result = ActionResult {
+        outputs: put(store, &tree.encode()).unwrap(),
+        root: tree.root_digest(),
+        log: put(store, format!("made {label}\n").as_bytes()).unwrap(),
+        started: Time { seconds: 1_700_000_000, nanos: 250_000_000 },
+        took: Duration::from_millis(1_500),
+    };
+    let action = Digest::of(format!("action {label}").as_bytes());
+    store.put_result(&action, &result).unwrap();
+    Publication {
+        keys: vec![key(label)],
+        action,
+        result,
+        lineage: label.to_owned(),
+        earlier: Vec::new(),
+        provenance: Some(format!(r#"{{"buildType":"{label}"}}"#).into_bytes()),
+    }
+}
+
+/// What a lookup gives for it.
+pub fn found(publication: &Publication) -> Found {
+    Found { action: publication.action, result: publication.result.clone() }
+}
+
+/// Bytes that do not compress, always the same.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
