@@ -26,11 +26,11 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use self::address::{Address, Headers, channel};
-use self::call::{drive, failure, patient};
+use self::call::{drive, explain, failure, patient};
 use super::wire::{self, Capabilities};
 use super::{Arrival, Bounds, Cas, Incoming, Opener, Probe, push::again};
-use crate::Definition;
 use crate::http::retry::{Failure, Patience, Policy, run};
+use crate::{Definition, Secret};
 
 /// How many requests to the action cache are under way at once.
 const ENTRIES: usize = 16;
@@ -50,6 +50,8 @@ pub(crate) struct Reapi {
     place: String,
     instance: String,
     stall: Duration,
+    /// What must not be shown, should a server repeat it.
+    secret: Option<Secret>,
     service: Service,
     known: Mutex<Option<Arc<Capabilities>>>,
 }
@@ -76,6 +78,7 @@ impl Reapi {
             place: address.place(),
             instance: address.instance,
             stall: definition.timeout,
+            secret: definition.token.clone(),
             service: InterceptedService::new(channel, headers),
             known: Mutex::new(None),
         })
@@ -114,7 +117,7 @@ impl Reapi {
     }
 
     fn failure(&self, what: &str, status: &Status) -> Failure {
-        failure(&self.place, what, status)
+        failure(&self.place, what, &explain(status, self.secret.as_ref()), status)
     }
 
     fn wrong(&self, what: &str, why: impl Into<String>) -> RemoteError {
@@ -155,7 +158,7 @@ impl Reapi {
                         why: format!(
                             "it knows no instance `{}`: {}",
                             self.instance,
-                            status.message()
+                            explain(&status, self.secret.as_ref())
                         ),
                     }))
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ashlar_store::{RemoteError, Watch};
 use tonic::{Code, Status};
 
+use crate::Secret;
 use crate::http::retry::Failure;
 use crate::runtime::block_on;
 
@@ -41,8 +42,8 @@ pub(super) async fn patient<T>(
 }
 
 /// What a status means. `what` fits "refuses …" and "answers wrongly to …".
-pub(super) fn failure(place: &str, what: &str, status: &Status) -> Failure {
-    let why = explain(status);
+pub(super) fn failure(place: &str, what: &str, why: &str, status: &Status) -> Failure {
+    let why = why.to_owned();
     let lasting = match status.code() {
         Code::PermissionDenied | Code::Unauthenticated => {
             RemoteError::Refused { place: place.to_owned(), what: what.to_owned(), why }
@@ -78,7 +79,7 @@ fn cut(status: &Status) -> bool {
 }
 
 /// A status as a fragment for people: what is known of the cause, else the code.
-fn explain(status: &Status) -> String {
+pub(super) fn explain(status: &Status, secret: Option<&Secret>) -> String {
     let mut text = status.message().trim().to_owned();
     if text.is_empty() {
         text = status.code().description().to_owned();
@@ -90,6 +91,9 @@ fn explain(status: &Status) -> String {
             text = format!("{text}: {more}");
         }
         cause = error.source();
+    }
+    if let Some(secret) = secret.map(|secret| secret.0.trim()).filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, "…");
     }
     // What a server says may be a whole page.
     if let Some((end, _)) = text.char_indices().nth(400) {

@@ -95,3 +95,19 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     bytes.truncate(length);
     bytes
 }
+
+/// The remote at an address with the layout of bazel-remote and ccache.
+pub fn bazel(url: &str) -> Box<dyn Remote> {
+    open(&Definition { layout: Layout::Bazel, ..definition(url) }).unwrap()
+}
+
+/// All causes of an error, in one line.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
