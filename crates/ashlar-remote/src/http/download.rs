@@ -102,6 +102,8 @@ impl Download {
             request.headers.insert(IF_MATCH, tag.clone());
         }
         let response = self.client.exchange(&request, None, &mut 0)?;
+        // It did answer: from now on it is worth waiting for.
+        self.patience.set_policy(self.client.policy());
         let status = response.status();
         let skip = match status {
             StatusCode::OK => self.at,

@@ -91,6 +91,11 @@ impl Patience {
         self.since = Instant::now();
     }
 
+    /// From now on as patient as this.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Something moves, though nothing that had not been there before.
     pub fn alive(&mut self) {
         self.since = Instant::now();

@@ -19,14 +19,11 @@ mod push;
 mod referrers;
 
 #[cfg(test)]
-#[path = "registry_tests.rs"]
 mod tests;
 
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU8;
 use std::time::SystemTime;
 
 use reqwest::{Method, header};
@@ -43,6 +40,7 @@ pub(crate) use address::Address;
 use credentials::Credential;
 pub use credentials::Credentials;
 use push::Sizes;
+use referrers::Lists;
 
 /// A repository of a registry. Nothing is contacted before something is asked.
 pub(crate) struct Registry {
@@ -51,10 +49,7 @@ pub(crate) struct Registry {
     client: Client,
     access: Arc<Access>,
     sizes: Sizes,
-    /// Who keeps lists of referrers: see `referrers.rs`.
-    listing: AtomicU8,
-    /// Held while a list of referrers is changed: our own threads at least take turns.
-    lists: Mutex<()>,
+    lists: Lists,
 }
 
 impl Registry {
@@ -85,8 +80,7 @@ impl Registry {
             client,
             access,
             sizes: Sizes::default(),
-            listing: AtomicU8::new(0),
-            lists: Mutex::new(()),
+            lists: Lists::default(),
         })
     }
 
@@ -213,6 +207,10 @@ impl Depot for Registry {
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RemoteError> {
         self.list_referrers(subject)
+    }
+
+    fn flush(&self) -> Result<(), RemoteError> {
+        self.settle()
     }
 
     fn tags(&self) -> Result<Vec<(String, Option<SystemTime>)>, RemoteError> {

@@ -70,6 +70,7 @@ impl Registry {
                 Some(now) => now,
                 None => self.begin()?,
             };
+            patience.set_policy(self.client.policy());
             let before = now.at;
             let part = if digest.size <= self.sizes.whole {
                 digest.size

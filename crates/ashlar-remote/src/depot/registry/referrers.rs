@@ -2,11 +2,12 @@
 //! we keep it as an index under a tag, as the distribution specification has it.
 //!
 //! Such an index can only be read, changed and written again, and two who do that at once may
-//! lose what one of them wrote. So whoever wrote looks again, at once and after a while in which
-//! everybody who read before that has written, and writes again what is not there any more.
+//! lose what one of them wrote. So whoever wrote looks again: at once, and at the end of the batch
+//! ([`crate::depot::Depot::flush`]), by when everybody who read before that has written. What is
+//! not there any more is written again.
 
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -29,11 +30,39 @@ const ROUNDS: u32 = 12;
 const UNKNOWN: u8 = 0;
 const REGISTRY: u8 = 1;
 const WE: u8 = 2;
+/// For so long at least a list may still be overwritten by somebody who read it before.
+const SETTLED: Duration = Duration::from_millis(100);
+/// How many look again at once at the end of a batch.
+const THREADS: usize = 8;
+
+/// What is known of the lists of a registry.
+#[derive(Default)]
+pub(super) struct Lists {
+    keeper: AtomicU8,
+    /// Held while a list is changed, by the first digit of its name: our own threads at least take
+    /// turns.
+    turns: [Mutex<()>; 16],
+    /// What was written, and is still to be looked at again.
+    written: Mutex<Vec<Written>>,
+    /// How long the slowest change took, in milliseconds.
+    slowest: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Written {
+    subject: [u8; 32],
+    ours: Descriptor,
+    at: Instant,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Registry {
     /// See [`crate::depot::Depot::referrers`].
     pub(super) fn list_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RemoteError> {
-        if self.listing.load(Ordering::Relaxed) != WE
+        if self.lists.keeper.load(Ordering::Relaxed) != WE
             && let Some(found) = self.listed(subject)?
         {
             return Ok(found);
@@ -59,18 +88,19 @@ impl Registry {
                 400 | 404 | 405 | 406 | 410 | 501 => {
                     // A repository that is not there yet says nothing about the registry.
                     if !answer.said().contains("NAME_UNKNOWN") {
-                        self.listing.store(WE, Ordering::Relaxed);
+                        self.lists.keeper.store(WE, Ordering::Relaxed);
                     }
                     return Ok(None);
                 }
                 _ => {}
             }
             let answer = self.expect_success(answer)?;
-            if serde_json::from_slice::<Index>(&answer.body).is_err() {
+            let parsed = serde_json::from_slice::<Value>(&answer.body).unwrap_or(Value::Null);
+            if !parsed["manifests"].is_array() {
                 // Some answer every address with a page.
                 return Ok(None);
             }
-            self.listing.store(REGISTRY, Ordering::Relaxed);
+            self.lists.keeper.store(REGISTRY, Ordering::Relaxed);
             found.extend(descriptors(&answer.body));
             let Some(link) = next(&answer) else { return Ok(Some(found)) };
             let url = request.url.join(&link).ok();
@@ -89,56 +119,98 @@ impl Registry {
         listed: bool,
     ) -> Result<(), RemoteError> {
         if listed {
-            self.listing.store(REGISTRY, Ordering::Relaxed);
+            self.lists.keeper.store(REGISTRY, Ordering::Relaxed);
             return Ok(());
         }
-        if self.listing.load(Ordering::Relaxed) == UNKNOWN {
-            self.listing.store(WE, Ordering::Relaxed);
+        if self.lists.keeper.load(Ordering::Relaxed) == UNKNOWN {
+            self.lists.keeper.store(WE, Ordering::Relaxed);
         }
-        let tag = Reference::Tag(tag::referrers_tag(&subject.hash));
         let ours = tag::describe(manifest);
-        let _turn = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         for round in 0..ROUNDS {
             let began = Instant::now();
-            if !self.add(&tag, &ours)? && round == 0 {
+            if !self.add(&subject.hash, &ours)? {
+                if round == 0 {
+                    return Ok(());
+                }
+                let written = Written { subject: subject.hash, ours, at: Instant::now() };
+                locked(&self.lists.written).push(written);
                 return Ok(());
             }
-            let took = began.elapsed();
-            if !self.holds(&tag, &ours)? {
-                pause(took, round);
-                continue;
-            }
-            // Whoever read the list before we wrote it has written by then.
-            pause(took, 1);
-            if self.holds(&tag, &ours)? {
-                return Ok(());
+            if round > 0 {
+                pause(began.elapsed(), round);
             }
         }
-        Err(RemoteError::Wrong {
+        Err(self.contended(&subject.hash))
+    }
+
+    /// At the end of a batch: looks again at everything that was written.
+    pub(super) fn settle(&self) -> Result<(), RemoteError> {
+        let mut left = std::mem::take(&mut *locked(&self.lists.written));
+        for _ in 0..ROUNDS {
+            let Some(newest) = left.iter().map(|one| one.at).max() else { return Ok(()) };
+            let slowest = Duration::from_millis(self.lists.slowest.load(Ordering::Relaxed));
+            let settled = SETTLED.max(slowest.min(Duration::from_secs(1)) * 3);
+            std::thread::sleep(settled.saturating_sub(newest.elapsed()));
+            left = self.repair(&left)?;
+        }
+        match left.first() {
+            Some(one) => Err(self.contended(&one.subject)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is not there any more. What had to be written is to be looked at once more.
+    fn repair(&self, written: &[Written]) -> Result<Vec<Written>, RemoteError> {
+        let repair = |part: &[Written]| -> Result<Vec<Written>, RemoteError> {
+            let mut again = Vec::new();
+            for one in part {
+                if self.add(&one.subject, &one.ours)? {
+                    again.push(Written { at: Instant::now(), ..one.clone() });
+                }
+            }
+            Ok(again)
+        };
+        let size = written.len().div_ceil(THREADS).max(1);
+        let repaired: Vec<_> = std::thread::scope(|scope| {
+            let parts: Vec<_> =
+                written.chunks(size).map(|part| scope.spawn(move || repair(part))).collect();
+            let joined = parts.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined.collect()
+        });
+        let mut again = Vec::new();
+        for part in repaired {
+            match part {
+                Ok(part) => again.extend(part?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(again)
+    }
+
+    fn contended(&self, subject: &[u8; 32]) -> RemoteError {
+        RemoteError::Wrong {
             place: self.place.clone(),
-            what: format!("the list of what refers to {}", subject.short()),
+            what: format!("the list of what refers to {}", tag::referrers_tag(subject)),
             why: "others overwrite it without end; try again later".to_owned(),
-        })
+        }
     }
 
     /// Puts something onto a list. `false` when it was there.
-    fn add(&self, tag: &Reference, ours: &Descriptor) -> Result<bool, RemoteError> {
-        let old = self.read_manifest(tag)?;
+    fn add(&self, subject: &[u8; 32], ours: &Descriptor) -> Result<bool, RemoteError> {
+        let tag = Reference::Tag(tag::referrers_tag(subject));
+        let _turn = locked(&self.lists.turns[usize::from(subject[0] >> 4)]);
+        let began = Instant::now();
+        let old = self.read_manifest(&tag)?;
         let mut list = old.map(|list| descriptors(&list.bytes)).unwrap_or_default();
         if list.iter().any(|one| one.digest == ours.digest) {
             return Ok(false);
         }
         list.push(ours.clone());
         let bytes = Index::of(list).encode();
-        self.write_one(&Manifest { media_type: LIST.to_owned(), bytes }, tag)?;
+        self.write_one(&Manifest { media_type: LIST.to_owned(), bytes }, &tag)?;
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.lists.slowest.fetch_max(took, Ordering::Relaxed);
         Ok(true)
-    }
-
-    fn holds(&self, tag: &Reference, ours: &Descriptor) -> Result<bool, RemoteError> {
-        let list = self.read_manifest(tag)?;
-        Ok(list.is_some_and(|list| {
-            descriptors(&list.bytes).iter().any(|one| one.digest == ours.digest)
-        }))
     }
 }
 
