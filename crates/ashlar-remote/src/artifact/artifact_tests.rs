@@ -75,6 +75,7 @@ impl Ground {
             expires_after: None,
             allow_missing: false,
             level: None,
+            sign: None,
         }
     }
 

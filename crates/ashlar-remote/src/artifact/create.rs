@@ -17,6 +17,7 @@ use super::native::How;
 use super::parts::{Folder, arrange, compose};
 use super::{Access, ArtifactError, Part, compatible, composite, native, place};
 use crate::depot::{Body, Depot};
+use crate::image::{Signer, sign_manifest};
 
 /// A file with this name in a folder says that there is nothing to hand on.
 pub(super) const SKIP: &str = ".skip-trusted-artifacts";
@@ -57,6 +58,8 @@ pub struct Create {
     pub allow_missing: bool,
     /// How hard to compress, 1 to 19.
     pub level: Option<i32>,
+    /// A private key, PEM, to sign what references name with.
+    pub sign: Option<PathBuf>,
 }
 
 /// What became of a piece.
@@ -82,12 +85,16 @@ pub fn create(
     watch: &Watch<'_>,
 ) -> Result<Vec<Created>, ArtifactError> {
     let depot = place::open(&wanted.target.repository, access)?;
+    // Before anything is sent: a key that cannot be used must not show at the end.
+    let read = |path: &PathBuf| Signer::read(depot.place(), path);
+    let signer = wanted.sign.as_ref().map(read).transpose()?;
     let limits = Limits { level: wanted.level.unwrap_or(3), ..Limits::default() };
     let creating = Creating {
         depot: &*depot,
         wanted,
         watch,
         how: How { limits, expires_after: wanted.expires_after.as_deref() },
+        signer,
     };
     let mut all = Vec::new();
     let mut digests = Vec::new();
@@ -109,6 +116,7 @@ struct Creating<'a> {
     wanted: &'a Create,
     watch: &'a Watch<'a>,
     how: How<'a>,
+    signer: Option<Signer>,
 }
 
 impl Creating<'_> {
@@ -132,6 +140,13 @@ impl Creating<'_> {
                 compatible::push(self.depot, &tree, contents.as_ref(), self.watch)?
             }
         };
+        self.sign(
+            match self.wanted.format {
+                Format::Native => super::manifest::MANIFEST,
+                Format::TrustedArtifact => super::manifest::ARCHIVE,
+            },
+            &digest,
+        )?;
         created.reference = Some(self.reference(&digest));
         Ok((created, Some(digest)))
     }
@@ -180,6 +195,8 @@ impl Creating<'_> {
         if self.wanted.pieces.is_empty() {
             tags.extend(self.wanted.target.tag.clone());
         }
+        self.depot.put_manifest(&index, &[])?;
+        self.sign(super::manifest::INDEX, &index.digest())?;
         self.depot.put_manifest(&index, &tags)?;
         created.reference = Some(self.reference(&index.digest()));
         Ok(created)
@@ -250,6 +267,13 @@ impl Creating<'_> {
 
     fn reference(&self, digest: &Digest) -> Reference {
         Reference { repository: self.wanted.target.repository.clone(), hash: digest.hash }
+    }
+
+    /// Signs what a reference names, before a tag leads there.
+    fn sign(&self, media_type: &str, digest: &Digest) -> Result<(), ArtifactError> {
+        let Some(signer) = &self.signer else { return Ok(()) };
+        let subject = super::manifest::descriptor(media_type, digest);
+        Ok(sign_manifest(self.depot, &subject, signer, self.watch)?)
     }
 
     /// Leaves what keeps all pieces together and, with a tag, alive.

@@ -1,7 +1,5 @@
 //! What a reference leads to, and the trees in it.
 
-use std::collections::BTreeMap;
-
 use ashlar_object::{Digest, Node, RelPath, Tree};
 use ashlar_pack::Stack;
 use ashlar_store::{RemoteError, Watch};
@@ -13,8 +11,10 @@ use super::parts::Part;
 use super::restore::Selection;
 use super::{ArtifactError, PartError};
 use crate::depot::{self, Depot, Manifest};
+use crate::image::{PublicKey, verified};
 
 /// What a reference leads to.
+#[derive(Debug)]
 pub(super) enum Found {
     /// One tree image.
     Image(Manifest),
@@ -25,6 +25,7 @@ pub(super) enum Found {
 }
 
 /// The parts of a composite artifact.
+#[derive(Debug)]
 pub(super) struct Composite {
     pub index: Manifest,
     pub parts: Vec<(Part, Digest)>,
@@ -77,6 +78,44 @@ pub(super) fn find(depot: &dyn Depot, reference: &Reference) -> Result<Found, Ar
         Some(size) => Ok(Found::Archive(Digest { hash: reference.hash, size })),
         None => Err(ArtifactError::Unknown(reference.clone())),
     }
+}
+
+impl Found {
+    /// The digest of what the reference names.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Image(manifest) => manifest.digest(),
+            Self::Composite(parts) => parts.index.digest(),
+            Self::Archive(digest) => *digest,
+        }
+    }
+}
+
+/// Refuses what none of the keys has signed. Without keys everything is taken.
+pub(super) fn trusted(
+    depot: &dyn Depot,
+    reference: &Reference,
+    found: &Found,
+    keys: &[PublicKey],
+) -> Result<(), ArtifactError> {
+    // An archive is known by its own digest, also if it was asked for by its manifest's.
+    let digest = Digest { hash: reference.hash, size: found.digest().size };
+    if keys.is_empty() {
+        return Ok(());
+    }
+    match verified(depot, &digest, keys)? {
+        Ok(_) => Ok(()),
+        Err(why) => Err(ArtifactError::Untrusted { reference: reference.clone(), why }),
+    }
+}
+
+/// Public keys from files, read before anything is contacted.
+pub(super) fn keys(
+    depot: &dyn Depot,
+    files: &[std::path::PathBuf],
+) -> Result<Vec<PublicKey>, ArtifactError> {
+    let read = |path: &std::path::PathBuf| Ok(PublicKey::read(depot.place(), path)?);
+    files.iter().map(read).collect()
 }
 
 /// A tree of an artifact, where in the destination it belongs, and the layers it is in.
@@ -189,15 +228,4 @@ pub(super) fn together(placed: &[Placed]) -> Tree {
             all.with(&one.at, Node::Dir(one.tree.root().clone()))
         }),
     }
-}
-
-/// The files of some trees by their contents, for whoever counts.
-pub(super) fn contents(tree: &Tree) -> BTreeMap<Digest, u64> {
-    let mut found = BTreeMap::new();
-    tree.walk(|entry| {
-        if let Node::File(file) = entry.node {
-            *found.entry(file.digest).or_insert(0) += 1;
-        }
-    });
-    found
 }

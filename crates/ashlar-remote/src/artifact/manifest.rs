@@ -15,7 +15,7 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// The media type that ordinary trusted artifacts give their layers, gzip'd as they are.
-const ARCHIVE: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(super) const ARCHIVE: &str = "application/vnd.oci.image.layer.v1.tar";
 /// What ordinary trusted artifacts say that they are.
 pub(super) const TRUSTED: &str = "application/vnd.unknown.artifact.v1";
 
@@ -89,7 +89,8 @@ pub(super) fn digest_of(descriptor: &Descriptor) -> Option<Digest> {
     Digest::from_hex(descriptor.digest.strip_prefix("sha256:")?, descriptor.size).ok()
 }
 
-fn descriptor(media_type: &str, digest: &Digest) -> Descriptor {
+/// A descriptor without anything more.
+pub(super) fn descriptor(media_type: &str, digest: &Digest) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
         digest: named(digest),

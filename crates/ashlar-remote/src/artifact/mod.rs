@@ -15,9 +15,11 @@
 mod address;
 mod compatible;
 mod composite;
+mod copy;
 mod create;
 mod destination;
 mod found;
+mod inspect;
 mod lay;
 mod layers;
 mod manifest;
@@ -28,6 +30,7 @@ mod place;
 mod restore;
 mod staging;
 mod unpack;
+mod verify;
 
 use std::io;
 use std::path::PathBuf;
@@ -36,11 +39,14 @@ use ashlar_pack::PackError;
 use ashlar_store::{RemoteError, StoreError};
 
 pub use address::{AddressError, Reference, Repository, Target};
+pub use copy::copy;
 pub use create::{Create, Created, Format, Piece, create};
 pub use destination::{DestinationError, Existing};
+pub use inspect::{Inspected, InspectedLayer, InspectedPart, Kind, Listed, inspect};
 pub use parts::{Part, PartError};
-pub use place::Access;
+pub use place::{Access, Credentials};
 pub use restore::{Restore, Restored, Selection, Wanted, restore};
+pub use verify::{Verified, verify};
 
 /// What can go wrong with artifacts. No text in here has a credential in it.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +114,14 @@ pub enum ArtifactError {
     Unpack {
         /// Why.
         source: io::Error,
+    },
+    /// None of the keys that are required has signed it.
+    #[error("{reference} is not to be trusted: {why}")]
+    Untrusted {
+        /// The artifact.
+        reference: Reference,
+        /// What is wrong with its signatures.
+        why: String,
     },
     /// A composite artifact, and nothing says which part of it is wanted.
     #[error("{reference} has several parts ({parts}), and nothing says which of them are wanted")]

@@ -13,7 +13,7 @@ use super::manifest::{ImageManifest, digest_of, image};
 use crate::depot::{Body, Depot, Manifest, Reference};
 
 /// The architecture of an image that is for all of them.
-const ANY: &str = "unknown";
+pub(super) const ANY: &str = "unknown";
 
 /// How layers are made and what is said of them.
 #[derive(Clone, Debug)]

@@ -8,6 +8,10 @@ use super::ArtifactError;
 use super::address::Repository;
 use crate::depot::Depot;
 use crate::depot::objects::{Directory, ObjectDepot};
+use crate::depot::registry::Registry;
+use crate::http::Options;
+
+pub use crate::depot::registry::Credentials;
 
 /// How places are reached.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct Access {
     pub key: Option<PathBuf>,
     /// For how long nothing may come or go before a transfer counts as stalled.
     pub timeout: Duration,
+    /// Who we are to registries.
+    pub credentials: Credentials,
 }
 
 impl Default for Access {
@@ -32,6 +38,7 @@ impl Default for Access {
             certificate: None,
             key: None,
             timeout: Duration::from_secs(60),
+            credentials: Credentials::default(),
         }
     }
 }
@@ -43,10 +50,16 @@ pub(super) fn open(
 ) -> Result<Arc<dyn Depot>, ArtifactError> {
     match repository {
         Repository::Directory(path) => Ok(Arc::new(ObjectDepot::new(Directory::new(path)))),
-        Repository::Registry(name) => Err(ashlar_store::RemoteError::Unsupported {
-            place: format!("oci:{name}"),
-            what: format!("be reached yet ({:?})", access.timeout),
+        Repository::Registry(_) => {
+            let options = Options {
+                insecure: access.insecure,
+                ca: access.ca.clone(),
+                certificate: access.certificate.clone(),
+                key: access.key.clone(),
+                timeout: access.timeout,
+            };
+            let url = repository.url();
+            Ok(Arc::new(Registry::open(&url, &options, &access.credentials, None)?))
         }
-        .into()),
     }
 }

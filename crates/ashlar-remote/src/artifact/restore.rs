@@ -9,13 +9,14 @@ use ashlar_store::{Moved, Store, Watch};
 use super::address::Reference;
 use super::create::SKIP;
 use super::destination::{Destination, Existing};
-use super::found::{Found, Placed, find, image, together};
+use super::found::{Found, Placed, find, image, keys, together, trusted};
 use super::lay::Laying;
 use super::layers::{fetch, in_parallel};
 use super::parts::Part;
 use super::staging::{Staging, recover};
 use super::{Access, ArtifactError, compatible, place};
 use crate::depot::Depot;
+use crate::image::PublicKey;
 
 /// An artifact and where its files go.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct Restore<'a> {
     pub selection: Selection,
     /// A store that may have contents already.
     pub store: Option<&'a dyn Store>,
+    /// Public keys, PEM: what none of them signed is refused. Empty: anything is taken.
+    pub verify: Vec<PathBuf>,
 }
 
 impl std::fmt::Debug for Restore<'_> {
@@ -98,8 +101,9 @@ fn one(
     watch: &Watch<'_>,
 ) -> Result<Restored, ArtifactError> {
     let depot = place::open(&wanted.reference.repository, access)?;
+    let keys = keys(&*depot, &how.verify)?;
     let destination = Destination::open(&wanted.destination, watch)?;
-    match fill(&*depot, wanted, how, &destination, watch) {
+    match fill(&*depot, wanted, how, &keys, &destination, watch) {
         Ok(restored) => {
             destination.keep();
             Ok(restored)
@@ -115,6 +119,7 @@ fn fill(
     depot: &dyn Depot,
     wanted: &Wanted,
     how: &Restore<'_>,
+    keys: &[PublicKey],
     destination: &Destination,
     watch: &Watch<'_>,
 ) -> Result<Restored, ArtifactError> {
@@ -134,7 +139,9 @@ fn fill(
     }
     destination.check(how.existing)?;
     let reference = &wanted.reference;
-    let trees = match find(depot, reference)? {
+    let found = find(depot, reference)?;
+    trusted(depot, reference, &found, keys)?;
+    let trees = match found {
         Found::Archive(digest) => {
             let staging = Staging::make(destination)?;
             let (files, content) = compatible::unpack(depot, &digest, &staging.new(), watch)?;
