@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub mod artifact;
+
+use artifact::Artifact;
+
 /// Builds systems made of hundreds of parts, and never builds one of them twice.
 #[derive(Debug, Parser)]
 #[command(
@@ -139,6 +143,9 @@ pub enum Command {
     /// Look after remotes.
     #[command(subcommand)]
     Remote(Remote),
+    /// Hand trees from one task of a pipeline to others.
+    #[command(subcommand)]
+    Artifact(Artifact),
     /// Look after the store.
     #[command(subcommand)]
     Store(Store),

@@ -7,6 +7,7 @@ use ashlar_build::{ErrorKind, Failure, FrontError, LockError, Summary, chain, st
 use ashlar_execute::ExecuteError;
 use ashlar_plan::{GraphError, PlanError};
 use ashlar_recipe::{Problem, Problems};
+use ashlar_remote::artifact::{AddressError, ArtifactError, DestinationError, PartError};
 use ashlar_source::SourceError;
 use ashlar_store::{RemoteError, StoreError};
 
@@ -140,6 +141,63 @@ impl From<RemoteError> for Failed {
             | RemoteError::Refused { .. }
             | RemoteError::Unsupported { .. }
             | RemoteError::Wrong { .. } => Self::new(Exit::Store, message),
+        }
+    }
+}
+
+impl From<AddressError> for Failed {
+    fn from(error: AddressError) -> Self {
+        Self::usage(chain(&error))
+    }
+}
+
+impl From<PartError> for Failed {
+    fn from(error: PartError) -> Self {
+        Self::usage(chain(&error))
+    }
+}
+
+impl From<DestinationError> for Failed {
+    fn from(error: DestinationError) -> Self {
+        let message = chain(&error);
+        match error {
+            DestinationError::Root(_) => Self::usage(message).help("name a folder for the files"),
+            DestinationError::Path { .. } => Self::usage(message),
+            DestinationError::Occupied { .. } => Self::usage(message)
+                .help("--merge puts the new files among them, --replace removes them"),
+            DestinationError::Conflict { .. } => {
+                Self::usage(message).help("--replace removes what is there")
+            }
+            DestinationError::Stopped(_) => Self::new(Exit::Stopped, message),
+            DestinationError::Io { .. } => Self::new(Exit::Store, message),
+        }
+    }
+}
+
+impl From<ArtifactError> for Failed {
+    fn from(error: ArtifactError) -> Self {
+        let message = chain(&error);
+        match error {
+            ArtifactError::Remote(error) => error.into(),
+            ArtifactError::Destination(error) => error.into(),
+            ArtifactError::Read(error) => error.into(),
+            ArtifactError::Part(error) => error.into(),
+            ArtifactError::Missing(_) => {
+                Self::usage(message).help("--allow-missing makes an empty artifact of it")
+            }
+            ArtifactError::Scratch(_) => {
+                Self::new(Exit::Machine, message).help("TMPDIR names another folder")
+            }
+            ArtifactError::WhichPart { .. } => Self::usage(message)
+                .help("--arch ARCH, --source, or --all; what all need always comes along"),
+            ArtifactError::NoPart { .. } | ArtifactError::Foreign { .. } => Self::usage(message),
+            ArtifactError::Pack(_)
+            | ArtifactError::Unknown(_)
+            | ArtifactError::Lost { .. }
+            | ArtifactError::Damaged { .. }
+            | ArtifactError::Transfer { .. }
+            | ArtifactError::Unpack { .. }
+            | ArtifactError::Untrusted { .. } => Self::new(Exit::Store, message),
         }
     }
 }

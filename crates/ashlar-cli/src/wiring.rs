@@ -42,6 +42,12 @@ pub fn open_store(globals: &Globals) -> Result<Arc<LocalStore>, Failed> {
     Ok(Arc::new(store))
 }
 
+/// The store, if there is one: for what is a help and no need.
+pub fn store_if_any(globals: &Globals) -> Option<Arc<LocalStore>> {
+    let path = store_path(globals).ok()?;
+    path.join("format").is_file().then(|| open_store(globals).ok())?
+}
+
 fn show_warnings(store: &LocalStore) {
     for warning in store.take_warnings() {
         eprintln!("warning: {warning}");

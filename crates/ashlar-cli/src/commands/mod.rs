@@ -1,5 +1,6 @@
 //! One file for each command: arguments, one call into a library, what is shown.
 
+mod artifact;
 mod build;
 mod check;
 mod checkout;
@@ -41,6 +42,7 @@ pub fn run(args: Args) -> Result<Exit, Failed> {
         Command::Push(args) => push::run(globals, &args),
         Command::Pull(args) => pull::run(globals, &args),
         Command::Remote(args) => remote::run(globals, &args),
+        Command::Artifact(args) => artifact::run(globals, &args),
         Command::Store(args) => store::run(globals, &args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(folder.as_deref()),

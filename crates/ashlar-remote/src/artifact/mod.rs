@@ -44,7 +44,7 @@ pub use create::{Create, Created, Format, Piece, create};
 pub use destination::{DestinationError, Existing};
 pub use inspect::{Inspected, InspectedLayer, InspectedPart, Kind, Listed, inspect};
 pub use parts::{Part, PartError};
-pub use place::{Access, Credentials};
+pub use place::Access;
 pub use restore::{Restore, Restored, Selection, Wanted, restore};
 pub use verify::{Verified, verify};
 

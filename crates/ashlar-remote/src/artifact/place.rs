@@ -8,10 +8,8 @@ use super::ArtifactError;
 use super::address::Repository;
 use crate::depot::Depot;
 use crate::depot::objects::{Directory, ObjectDepot};
-use crate::depot::registry::Registry;
+use crate::depot::registry::{Credentials, Registry};
 use crate::http::Options;
-
-pub use crate::depot::registry::Credentials;
 
 /// How places are reached.
 #[derive(Clone, Debug)]

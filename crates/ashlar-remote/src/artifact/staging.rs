@@ -67,15 +67,6 @@ impl Staging {
         self.path.join("new")
     }
 
-    /// Where contents wait that are not yet known where to.
-    pub fn scratch(&self) -> Result<PathBuf, DestinationError> {
-        let path = self.path.join("scratch");
-        match std::fs::create_dir(&path) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failing("make", path)(e)),
-            _ => Ok(path),
-        }
-    }
-
     /// Lets the new files appear. On an error the destination is as it was.
     pub fn publish(
         self,
