@@ -26,6 +26,7 @@ pub fn definition(url: &str) -> Definition {
         token: None,
         require_signature: Vec::new(),
         sign: None,
+        credentials: Default::default(),
         timeout: Duration::from_secs(10),
     }
 }
