@@ -4,12 +4,31 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `layer.rs` | a layer as a manifest describes it; where contents come from; limits |
 //! | `plan.rs` | which layers of an earlier revision stay, and what is in the new ones |
-//! | `write.rs` | one layer: frames, table of contents, footer |
+//! | `write.rs` | one layer, from `entry.rs`, `tar.rs`, `frame.rs` and `split.rs` |
 //! | `toc.rs` | the table of contents of one layer |
-//! | `stack.rs` | all layers of one image: the tree they make, and where each content lies |
+//! | `stack.rs` | all layers of one image: where each content lies, and (`fold.rs`) their tree |
 //! | `fetch.rs` | reading contents out of a range of a layer |
-//! | `archive.rs` | gzip'd tar archives as Konflux' trusted artifacts are |
+//! | `archive/` | gzip'd tar archives as Konflux' trusted artifacts are |
+//!
+//! # A layer
+//!
+//! | bytes of the blob | what |
+//! |---|---|
+//! | frames of zstd | the tar archive: each content is a frame of its own, and so are the headers between two contents |
+//! | a skippable frame | the table of contents: JSON, compressed |
+//! | a skippable frame | the tar-split, compressed, unless an entry cannot be said in it |
+//! | a skippable frame | the footer: 64 bytes that end in `GNUlInUx` |
+//!
+//! Every entry of the tree is one of the archive, with its directories before it; no entry is a
+//! hard link. A revision adds what is new or changed, and `.wh.NAME` for what is gone. What an
+//! overlay file system's own layer deletes is another thing and part of the tree: a character
+//! device 0:0, and `trusted.overlay.opaque` on directories.
+//!
+//! The tree is made again from tables of contents alone, exactly. What `zstd:chunked` has no field
+//! for is in the field `ashlar` of an entry, which others pass over: `name` and `link` (raw bytes,
+//! base64), `time` (seconds and nanoseconds, where an entry has a time of its own), `opaque`.
 
 mod entry;
 mod error;

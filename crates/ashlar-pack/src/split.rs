@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn words_and_bytes_agree() {
-        let bytes: Vec<u8> = (0..1000_u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1000_u32).map(|n| ((n * n) >> 3) as u8).collect();
         for length in [7, 8, 9, 16, 63, 1000] {
             let mut slowly = Crc64::new();
             bytes[..length].iter().for_each(|b| slowly.update(&[*b]));

@@ -220,16 +220,16 @@ fn moment(value: &[u8]) -> Option<Time> {
         None => (false, text),
     };
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let whole: i64 = whole.parse().ok()?;
+    // The most negative second has no positive counterpart.
+    let whole: i128 = whole.parse().ok()?;
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let nanos = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    Some(match (negative, nanos) {
-        (false, _) => Time { seconds: whole, nanos },
-        (true, 0) => Time { seconds: whole.checked_neg()?, nanos: 0 },
-        (true, _) => {
-            Time { seconds: whole.checked_neg()?.checked_sub(1)?, nanos: 1_000_000_000 - nanos }
-        }
-    })
+    let nanos: u32 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    let (seconds, nanos) = match (negative, nanos) {
+        (false, _) => (whole, nanos),
+        (true, 0) => (whole.checked_neg()?, 0),
+        (true, _) => (whole.checked_neg()?.checked_sub(1)?, 1_000_000_000 - nanos),
+    };
+    Some(Time { seconds: i64::try_from(seconds).ok()?, nanos })
 }

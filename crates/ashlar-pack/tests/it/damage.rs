@@ -159,7 +159,7 @@ fn tables_that_mean_harm_are_refused() {
         ("beyond the end", file("f", 5, 999_999..1_000_001)),
         ("beyond the end", file("f", 5, 5..u64::MAX)),
         ("empty place", file("f", 5, 9..9)),
-        ("backward", file("f", 5, 9..1)),
+        ("backward", file("f", 5, 9..10).replace("10}", "1}")),
         ("overlapping", [file("f", 5, 1..100), file("g", 5, 99..200)].join(",")),
         ("the same place", [file("f", 5, 1..100), file("g", 5, 1..100)].join(",")),
         ("twice", [file("f", 5, 1..100), file("f", 5, 100..200)].join(",")),

@@ -1,7 +1,6 @@
 //! Contents out of ranges of layers.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 
 use ashlar_object::{Digest, Tree};
 use ashlar_pack::{Fetch, Limits};
@@ -32,7 +31,7 @@ fn wanted(tree: &Tree) -> HashSet<Digest> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn everything_comes_once(

@@ -1,7 +1,7 @@
 //! Trees into layers and back; chains of revisions; when one is packed anew.
 
-use ashlar_object::{Meta, Node, Tree};
-use ashlar_pack::{Limits, plan};
+use ashlar_object::{Dir, Meta, Node, Tree};
+use ashlar_pack::{Limits, Stack, plan};
 use proptest::prelude::*;
 
 use crate::strategies::{any_edit, any_tree, edited, pool};
@@ -12,7 +12,7 @@ fn small() -> Limits {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_tree_comes_back(tree in any_tree()) {
@@ -134,6 +134,29 @@ fn a_large_tree_becomes_several_layers() {
 }
 
 #[test]
+fn each_layer_alone_says_what_its_directories_are() {
+    let mut pool = Pool::default();
+    let private = Meta::new(0o700, ashlar_object::Extra { uid: 7, ..Default::default() });
+    let inner = Dir::new(Default::default(), private.clone(), false);
+    let mut tree = Tree::from(Dir::new(Default::default(), private.clone(), false))
+        .with(&path("a"), Node::Dir(std::sync::Arc::new(inner)));
+    for number in 0..4 {
+        tree = tree.with(&path(&format!("a/{number}")), pool.file(noise(number, 100)));
+    }
+    let limits = Limits { layer: 100, dead: 1.0, ..Limits::default() };
+    let first = pack(&tree, None, &pool, &limits);
+    let changed = tree.with(&path("a/2"), pool.file("2"));
+    let second = pack(&changed, Some(&first), &pool, &limits);
+    assert_eq!((first.blobs.len(), second.blobs.len()), (4, 5));
+    for layer in second.stack.layers() {
+        let alone = Stack::new(vec![layer.clone()], true).tree().unwrap();
+        let Some(Node::Dir(dir)) = alone.get(&path("a")) else { panic!("{alone:?}") };
+        assert_eq!((alone.root().meta(), dir.meta()), (&private, &private));
+        assert_eq!(dir.entries().len(), 1);
+    }
+}
+
+#[test]
 fn revisions_stay_within_bounds() {
     let mut pool = Pool::default();
     let limits = Limits { layers: 7, ..Limits::default() };
@@ -181,7 +204,7 @@ fn names_that_would_delete_are_kept() {
     assert_eq!((second.packing.keep, second.packing.whiteouts), (0, false));
     assert_eq!(second.stack.tree().unwrap(), odd);
     // Read as if they did delete, they do.
-    let wrong = ashlar_pack::Stack::new(second.stack.layers().to_vec(), true);
+    let wrong = Stack::new(second.stack.layers().to_vec(), true);
     assert!(wrong.tree().is_err());
     let same = pack(&odd, Some(&second), &pool, &limits);
     assert_eq!((same.packing.keep, same.packing.whiteouts), (second.blobs.len(), false));

@@ -35,7 +35,7 @@ fn meta(mode: u32, extra: Extra) -> Meta {
 }
 
 /// A tree with all that a file system of this machine can hold.
-fn rich(pool: &mut Pool) -> Tree {
+pub fn rich(pool: &mut Pool) -> Tree {
     let owned = |uid, gid| Extra { uid, gid, ..Extra::default() };
     let timed = |seconds, nanos| Extra { mtime: Some(Time { seconds, nanos }), ..Extra::default() };
     let xattrs = |pairs: &[(&str, &[u8])]| Extra {
@@ -258,8 +258,10 @@ fn skopeo_and_podman_take_the_image() {
     let mut pool = Pool::default();
     let limits = Limits { layer: 80_000, dead: 1.0, ..Limits::default() };
     let mut image = None;
-    let revisions = revisions(&mut pool);
-    for tree in &revisions[..3] {
+    // Containers have no attributes of the machine's root, nor podman GNU's way of writing `=`.
+    let revisions: Vec<_> =
+        revisions(&mut pool)[..3].iter().map(|tree| without(tree, &["marked"])).collect();
+    for tree in &revisions {
         image = Some(pack(tree, image.as_ref(), &pool, &limits));
     }
     let (image, tree) = (image.unwrap(), &revisions[2]);
@@ -294,33 +296,17 @@ fn skopeo_and_podman_take_the_image() {
     let mounted = podman(&["image", "mount", &id]);
     let found = scan(Path::new(&mounted));
     podman(&["image", "unmount", &id]);
-    assert_same(&plain(tree), &plain(&found));
+    // Only the mount's own time is not the image's.
+    let root = found.root();
+    assert_eq!((root.meta().mode, root.meta().owner()), (0o755, (0, 0)));
+    let found = Dir::new(root.entries().clone(), tree.root().meta().clone(), false);
+    assert_same(tree, &Tree::from(found));
 }
 
-/// A tree without what podman's way of copying from layer to layer does not keep: times of its
-/// own, and attributes that are not for containers. Modes, owners, links and contents stay.
-fn plain(tree: &Tree) -> Tree {
-    fn meta(meta: &Meta) -> Meta {
-        let (uid, gid) = meta.owner();
-        Meta::new(meta.mode, Extra { uid, gid, ..Extra::default() })
-    }
-    fn dir(was: &Dir) -> Dir {
-        let entries = was.entries().iter().map(|(name, node)| {
-            let node = match node {
-                Node::Dir(child) => Node::Dir(Arc::new(dir(child))),
-                Node::File(file) => {
-                    Node::File(File { digest: file.digest, meta: meta(&file.meta) })
-                }
-                Node::Symlink(link) => {
-                    Node::Symlink(Symlink { target: link.target.clone(), meta: meta(&link.meta) })
-                }
-                Node::Whiteout => Node::Whiteout,
-            };
-            (name.clone(), node)
-        });
-        Dir::new(entries.collect(), meta(was.meta()), was.is_opaque())
-    }
-    Tree::from(dir(tree.root()))
+/// CRC-64 of ISO 3309 bit by bit, as its definition has it.
+fn crc64(content: &[u8]) -> u64 {
+    let bits = content.iter().flat_map(|byte| (0..8).map(move |bit| u64::from(byte >> bit & 1)));
+    !bits.fold(!0, |crc, bit| (crc >> 1) ^ if (crc ^ bit) & 1 == 1 { 0xD8 << 56 } else { 0 })
 }
 
 #[test]
@@ -359,7 +345,10 @@ fn the_archive_can_be_made_again_from_its_headers_and_contents() {
         files += 1;
         if let Some(size) = line["size"].as_u64() {
             let hex = row["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
-            archive.extend_from_slice(pool.get(&Digest::from_hex(hex, size).unwrap()));
+            let content = pool.get(&Digest::from_hex(hex, size).unwrap());
+            archive.extend_from_slice(content);
+            let sum = BASE64_STANDARD.encode(crc64(content).to_be_bytes());
+            assert_eq!(line["payload"], sum);
         }
     }
     assert_eq!(files, rows.len());
