@@ -2,6 +2,7 @@
 //! builds.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
@@ -79,6 +80,15 @@ fn store_path(globals: &Globals) -> Result<PathBuf, Failed> {
     std::path::absolute(&path).map_err(|e| Failed::usage(format!("{}: {e}", path.display())))
 }
 
+/// The variables that change the rights of remotes, with their values.
+fn remote_variables() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+    };
+    let all = std::env::vars_os().filter_map(text);
+    all.filter(|(name, _)| name.starts_with("ASHLAR_REMOTE_")).collect()
+}
+
 /// Where things are, before anything of the project is read.
 pub struct Ground {
     pub globals: Globals,
@@ -126,6 +136,17 @@ impl Ground {
             hasher.text(name).text(value);
         }
         hasher.number(self.options.len() as u64);
+        // No remote is asked when everything is here; but a wrong name is to be an error.
+        let mut rights = remote_variables();
+        rights.sort();
+        for (name, value) in &rights {
+            hasher.text(name).text(value);
+        }
+        hasher.number(rights.len() as u64);
+        for remote in &self.globals.remotes {
+            hasher.text(remote);
+        }
+        hasher.number(self.globals.remotes.len() as u64);
         for target in targets {
             hasher.text(target);
         }
@@ -163,10 +184,8 @@ impl Session {
         let loader = Folder(&folder);
         let project = ashlar_recipe::load(&loader, &options)
             .map_err(|problems| problems.with_sources(&loader))?;
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
         let declared = project.remotes.clone();
+        let variables = remote_variables();
         let remotes = ashlar_recipe::override_remotes(declared, variables, &globals.remotes)?;
         let stat = store.stat_cache(&folder);
         Ok(Self { globals, store, folder, project, remotes, stat })
