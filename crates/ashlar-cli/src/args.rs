@@ -52,7 +52,7 @@ pub struct Globals {
     /// How many jobs run at once, over all modules; as many as there are cores when not said.
     #[arg(short, long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub jobs: Option<u16>,
-    /// Fetch nothing.
+    /// Fetch nothing, and contact no remote but folders.
     #[arg(long, global = true)]
     pub offline: bool,
     /// Sets an option of the project, once for each.
