@@ -8,13 +8,11 @@ use bazel_remote_apis::build::bazel::semver::SemVer;
 
 use super::{Arrival, Bounds};
 
-/// The largest message that a gRPC server takes if nobody told it otherwise.
-const MESSAGE: u64 = 4 << 20;
+/// How many bytes of blobs go in a batch at most. It is well below what every gRPC server takes,
+/// 4 MiB, because several batches are in memory several times: as read, as message, as sent.
+const ROOM: u64 = 2 << 20;
 
-/// What is left of a message for blobs, less what stands around each of them.
-const ROOM: u64 = MESSAGE - (512 << 10);
-
-/// How many blobs go in a batch: with what stands around them, they fit beside [`ROOM`].
+/// How many blobs go in a batch at most: with what stands around them they fit beside [`ROOM`].
 const BATCH: usize = 500;
 
 /// How many digests go in one question: about 1.2 MB.
@@ -86,7 +84,7 @@ impl Capabilities {
         let mut facts = vec![
             ("api".to_owned(), versions),
             ("compression".to_owned(), compressors.to_owned()),
-            ("batch".to_owned(), batch.map_or("4194304".to_owned(), |n| n.to_string())),
+            ("batch".to_owned(), batch.map_or("not said".to_owned(), |n| n.to_string())),
             ("results".to_owned(), if update { "taken" } else { "not taken" }.to_owned()),
             ("execution".to_owned(), if execution { "yes" } else { "no" }.to_owned()),
         ];

@@ -2,6 +2,8 @@
 
 mod bars;
 mod bazel;
+mod fake;
 mod faults;
 mod given;
+mod misbehaving;
 mod shared;
