@@ -282,6 +282,7 @@ fn referrers_of_many_writers_are_all_listed(open: Open<'_>) {
             scope.spawn(move || {
                 let depot = open();
                 depot.put_manifest(note, &[]).expect("a referrer is put");
+                depot.flush().expect("flushed");
             });
         }
     });

@@ -64,12 +64,22 @@ fn errors_of(body: &[u8]) -> Option<String> {
         code: String,
         #[serde(default)]
         message: String,
+        /// Of which blob, for one.
+        #[serde(default)]
+        detail: serde_json::Value,
     }
     let document: Document = serde_json::from_slice(body).ok()?;
     let entries: Vec<String> = document
         .errors
         .iter()
-        .map(|entry| format!("{} {}", entry.code, entry.message).trim().to_owned())
+        .map(|entry| {
+            let said = format!("{} {}", entry.code, entry.message).trim().to_owned();
+            match &entry.detail {
+                serde_json::Value::Object(map) if map.is_empty() => said,
+                serde_json::Value::Null => said,
+                detail => format!("{said} {detail}"),
+            }
+        })
         .collect();
     Some(entries.join("; "))
 }

@@ -1,6 +1,7 @@
 //! Manifests and tags of a registry.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LINK};
@@ -22,6 +23,11 @@ const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
                         application/vnd.docker.distribution.manifest.list.v2+json";
 /// What stands in the place of a tag while it is removed.
 const REMOVED: &str = "application/vnd.ashlar.removed.v1+json";
+/// How often a manifest is put that the registry says it misses blobs of, and how long the first
+/// wait is. `docker-registry` notes that a repository has a blob by emptying a file and writing it
+/// again: who looks while somebody else puts the same blob once more finds nothing.
+const LOOKS: u32 = 4;
+const AGAIN: Duration = Duration::from_millis(60);
 /// Why nothing can be removed, and what to do.
 const DISABLED: &str = "delete: deletion must be enabled in the registry (docker-registry: \
                         `storage.delete.enabled: true`)";
@@ -113,7 +119,15 @@ impl Registry {
             .writes(Method::PUT, &name(reference))?
             .header(CONTENT_TYPE, &manifest.media_type)
             .payload(payload);
-        let answer = self.expect_success(self.client.send(&request, None)?)?;
+        let mut looks = 0;
+        let answer = loop {
+            let answer = self.client.send(&request, None)?;
+            looks += 1;
+            if looks >= LOOKS || !misses_blobs(&answer) {
+                break self.expect_success(answer)?;
+            }
+            std::thread::sleep(AGAIN * looks);
+        };
         let digest = manifest.digest();
         match answer.header("docker-content-digest").and_then(tag::hash_of) {
             Some(hash) if hash != digest.hash => Err(answer.wrong(format!(
@@ -225,6 +239,13 @@ impl Registry {
         self.delete(&Reference::Hash(placeholder.digest().hash))?;
         Ok(true)
     }
+}
+
+/// Whether a registry did not take a manifest because something that it refers to is not there.
+fn misses_blobs(answer: &Answer) -> bool {
+    let said = String::from_utf8_lossy(&answer.body);
+    matches!(answer.status.as_u16(), 400 | 404)
+        && ["BLOB_UNKNOWN", "MANIFEST_UNKNOWN"].iter().any(|code| said.contains(code))
 }
 
 /// The media type of a manifest: as it was sent, or as it says itself.

@@ -200,7 +200,13 @@ impl Registry {
         let tag = Reference::Tag(tag::referrers_tag(subject));
         let _turn = locked(&self.lists.turns[usize::from(subject[0] >> 4)]);
         let began = Instant::now();
-        let old = self.read_manifest(&tag)?;
+        let mut old = self.read_manifest(&tag)?;
+        if old.is_none() {
+            // `docker-registry` empties the file of a tag before it writes it: what is just being
+            // written looks as if it were not there, and would be lost.
+            std::thread::sleep(Duration::from_millis(5));
+            old = self.read_manifest(&tag)?;
+        }
         let mut list = old.map(|list| descriptors(&list.bytes)).unwrap_or_default();
         if list.iter().any(|one| one.digest == ours.digest) {
             return Ok(false);
