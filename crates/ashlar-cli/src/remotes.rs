@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ashlar_build::{Remotes, Shared};
 use ashlar_recipe::{Layout, Token, Write};
-use ashlar_remote::{Definition, Secret};
+use ashlar_remote::{BucketKeys, Definition, Secret};
 use ashlar_store::Remote;
 
 use crate::exit::{Exit, Failed};
@@ -63,7 +63,11 @@ fn definition(folder: &Path, remote: &ashlar_recipe::Remote) -> Result<Definitio
             Layout::Bazel => ashlar_remote::Layout::Bazel,
         },
         endpoint: remote.endpoint.clone(),
-        region: remote.region.clone(),
+        region: remote
+            .region
+            .clone()
+            .or_else(|| set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"))),
+        keys: if remote.url.starts_with("s3:") { bucket_keys(&remote.name)? } else { None },
         insecure: remote.insecure,
         ca: remote.ca.as_deref().map(file),
         certificate: remote.certificate.as_ref().map(|(certificate, _)| file(certificate)),
@@ -74,6 +78,31 @@ fn definition(folder: &Path, remote: &ashlar_recipe::Remote) -> Result<Definitio
         credentials: ashlar_remote::Credentials::from_environment(),
         timeout: remote.timeout,
     })
+}
+
+/// A variable of the environment that is not empty.
+fn set(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+/// The keys of a bucket, from the variables that every tool for S3 reads.
+fn bucket_keys(remote: &str) -> Result<Option<BucketKeys>, Failed> {
+    match (set("AWS_ACCESS_KEY_ID"), set("AWS_SECRET_ACCESS_KEY")) {
+        (None, None) => Ok(None),
+        (Some(id), Some(secret)) => {
+            let session = set("AWS_SESSION_TOKEN").map(Secret);
+            Ok(Some(BucketKeys { id, secret: Secret(secret), session }))
+        }
+        (id, _) => {
+            let (has, lacks) = match id {
+                Some(_) => ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+                None => ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+            };
+            let said = format!("remote {remote}: {has} is set, and {lacks} is not");
+            Err(Failed::usage(said)
+                .help(format!("set both, or none, or do without: --remote {remote}=off")))
+        }
+    }
 }
 
 /// The bearer token of a remote. What is wrong with it is said without it.

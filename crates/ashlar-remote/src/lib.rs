@@ -19,4 +19,4 @@ mod open;
 mod runtime;
 
 pub use depot::registry::Credentials;
-pub use open::{Definition, Layout, Secret, open};
+pub use open::{BucketKeys, Definition, Layout, Secret, open};

@@ -7,7 +7,7 @@ use ashlar_store::{Remote, RemoteError};
 
 use crate::cas::{BazelHttp, CasRemote, Reapi};
 use crate::depot::Depot;
-use crate::depot::objects::{Directory, ObjectDepot};
+use crate::depot::objects::{self, Directory, ObjectDepot};
 use crate::depot::registry::{Credentials, Registry};
 use crate::http::Options;
 use crate::image::{ImageRemote, PublicKey, Signer, Trust};
@@ -26,6 +26,8 @@ pub struct Definition {
     pub endpoint: Option<String>,
     /// The region of the bucket.
     pub region: Option<String>,
+    /// Who signs the requests to a bucket; nobody: it is asked as anybody may.
+    pub keys: Option<BucketKeys>,
     /// Whether plain HTTP is allowed to hosts that are not loopback.
     pub insecure: bool,
     /// A file with certificates to trust besides those of the machine, PEM.
@@ -45,6 +47,17 @@ pub struct Definition {
     /// For how long nothing may come or go before a transfer counts as stalled. The first contact
     /// is bounded by it as well.
     pub timeout: Duration,
+}
+
+/// The keys of a bucket, as the environment has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketKeys {
+    /// The access key.
+    pub id: String,
+    /// The secret key.
+    pub secret: Secret,
+    /// The session token of temporary keys.
+    pub session: Option<Secret>,
 }
 
 /// Text that is never shown.
@@ -92,6 +105,10 @@ pub fn open(definition: &Definition) -> Result<Box<dyn Remote>, RemoteError> {
     match scheme {
         "dir" => remote(directory(definition)?),
         "oci" => remote(registry(definition)?),
+        "http" | "https" if definition.layout == Layout::Oci => {
+            remote(objects::open_web(definition)?)
+        }
+        "s3" => remote(objects::open_bucket(definition)?),
         _ => Err(wrong(
             definition,
             "its kind is not known: an address begins with `dir:`, `http://`, `https://`, \
@@ -137,7 +154,7 @@ fn registry(definition: &Definition) -> Result<Box<dyn Depot>, RemoteError> {
 }
 
 /// How its server is spoken to.
-fn options(definition: &Definition) -> Options {
+pub(crate) fn options(definition: &Definition) -> Options {
     Options {
         insecure: definition.insecure,
         ca: definition.ca.clone(),

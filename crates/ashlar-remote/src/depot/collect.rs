@@ -92,17 +92,13 @@ pub(crate) fn collect(
     let mut reach = Reach::new(depot, sizes, about, manifests);
 
     let (keep, drop) = choose(&tags, &mut reach, limits, now, before)?;
-    let mut collected = Collected::default();
-    collected.results = remove_results(depot, &tags, drop, &keep, before, &mut reach, watch)?;
+    let results = remove_results(depot, &tags, &drop, &keep, before, &mut reach, watch)?;
     remove_derived(depot, &tags, before, &mut reach, watch)?;
     go_on(watch)?;
     let swept = sweep(depot, &blobs, &reach, before, watch)?;
-    collected.blobs = swept.blobs;
-    collected.bytes = swept.bytes;
-    collected.left = swept.left;
     depot.tidy(before)?;
     depot.flush()?;
-    Ok(collected)
+    Ok(Collected { results, ..swept })
 }
 
 fn go_on(watch: &Watch<'_>) -> Result<(), RemoteError> {
@@ -228,14 +224,14 @@ fn choose(
 fn remove_results(
     depot: &dyn Depot,
     tags: &[Tag],
-    drop: Vec<Found>,
+    drop: &[Found],
     keep: &HashSet<Hash>,
     before: SystemTime,
     reach: &mut Reach<'_>,
     watch: &Watch<'_>,
 ) -> Result<u64, RemoteError> {
     let mut gone = 0;
-    for (found, removed) in in_parallel(&drop, |found| {
+    for (found, removed) in in_parallel(drop, |found| {
         let mut removed = 0;
         for number in &found.tags {
             go_on(watch)?;

@@ -23,6 +23,8 @@ pub(super) struct Traits {
     pub tick: Duration,
     /// Whether manifests that refer to blobs that are not there are refused.
     pub refuses_gaps: bool,
+    /// Whether referrers that several put at once are all listed afterwards.
+    pub lists_all: bool,
     /// Whether unreferenced blobs can be listed and removed.
     pub collects: bool,
 }
@@ -32,7 +34,7 @@ pub(super) fn all(open: Open<'_>, traits: Traits) {
     blobs_come_back_whole_and_in_parts(open);
     a_body_of_another_length_is_never_there(open);
     manifests_are_found_by_tag_and_by_hash(open);
-    referrers_of_many_writers_are_all_listed(open);
+    referrers_of_many_writers_are_all_listed(open, traits);
     tags_can_be_listed_and_removed(open);
     many_writers_of_one_blob_never_show_half_of_it(open);
     if traits.refuses_gaps {
@@ -269,7 +271,7 @@ fn nothing_points_to_what_is_not_there(open: Open<'_>) {
     assert_eq!(depot.manifest(&tag("gap")).expect("asked"), None);
 }
 
-fn referrers_of_many_writers_are_all_listed(open: Open<'_>) {
+fn referrers_of_many_writers_are_all_listed(open: Open<'_>, traits: Traits) {
     let depot = open();
     let layer = put(&*depot, b"something to say a lot about");
     let subject = image(&*depot, &[layer]);
@@ -279,11 +281,14 @@ fn referrers_of_many_writers_are_all_listed(open: Open<'_>) {
         (0..8).map(|number| referrer(&*depot, &subject, &format!("note {number}"))).collect();
     std::thread::scope(|scope| {
         for note in &notes {
-            scope.spawn(move || {
+            let writer = scope.spawn(move || {
                 let depot = open();
                 depot.put_manifest(note, &[]).expect("a referrer is put");
                 depot.flush().expect("flushed");
             });
+            if !traits.lists_all {
+                writer.join().expect("a writer");
+            }
         }
     });
     // Once more is no more.
@@ -392,7 +397,7 @@ fn collecting_keeps_what_is_needed(open: Open<'_>, traits: Traits) {
     let signed = put(&*depot, b"a signature");
     let signature = image(&*depot, &[signed]);
     let signature_tag = format!("sha256-{}.sig", result_1.digest().hex());
-    depot.put_manifest(&signature, &[signature_tag.clone()]).expect("put");
+    depot.put_manifest(&signature, std::slice::from_ref(&signature_tag)).expect("put");
     std::thread::sleep(traits.tick);
     depot.put_manifest(&result_2, &tags_2).expect("put");
     let note_2 = referrer(&*depot, &result_2, "of the second");
@@ -455,7 +460,10 @@ fn readers_beside_a_collection_see_whole_results_or_none(open: Open<'_>, traits:
         depot.put_manifest(&tree, &[hex("tree", &format!("r{number}"), 64)]).expect("put");
         let name = hex("action", &format!("r{number}"), 64);
         depot
-            .put_manifest(&result(&*depot, &format!("r{number}"), &tree), &[name.clone()])
+            .put_manifest(
+                &result(&*depot, &format!("r{number}"), &tree),
+                std::slice::from_ref(&name),
+            )
             .expect("put");
         results.push((name, tree, layers));
     }
@@ -518,4 +526,24 @@ fn readers_beside_a_collection_see_whole_results_or_none(open: Open<'_>, traits:
         assert_eq!(open().manifest(&tag(name)).expect("asked"), None);
         assert_eq!(has_all(&*open(), layers), [false; 3]);
     }
+}
+
+/// A registry of the older kind refuses manifests whose blobs it does not have, but knows nothing of
+/// what a result needs; it has no conditions for lists, and removes by itself what nothing needs.
+#[test]
+fn a_registry_keeps_the_contract() {
+    use crate::depot::registry::{Credentials, Registry};
+    use ashlar_testbed::registry::Options;
+    let server = ashlar_testbed::docker_registry(&Options { delete: true, ..Options::default() });
+    let url = format!("oci://{}/team/cache", server.address());
+    let traits =
+        Traits { tick: Duration::ZERO, refuses_gaps: false, lists_all: false, collects: false };
+    let options = crate::http::Options::default();
+    all(
+        &|| {
+            let opened = Registry::open(&url, &options, &Credentials::default(), None);
+            Box::new(opened.expect("a registry"))
+        },
+        traits,
+    );
 }

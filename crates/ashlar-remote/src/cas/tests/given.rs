@@ -19,6 +19,7 @@ pub fn definition(url: &str) -> Definition {
         layout: Layout::Oci,
         endpoint: None,
         region: None,
+        keys: None,
         insecure: false,
         ca: None,
         certificate: None,

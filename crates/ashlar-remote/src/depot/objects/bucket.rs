@@ -38,23 +38,12 @@ use super::{Change, LEASES, MANIFEST_LIMIT, Objects, Seen};
 use crate::depot::Body;
 use crate::http::retry::{self, Failure};
 use crate::http::{Client, Options, Request};
-use crate::{Secret, runtime};
+use crate::{BucketKeys, runtime};
 
 /// Where what is under way is noted: claims, and uploads in parts.
 const LOCKS: &str = "locks";
 /// For how long a signed address is good: a download that goes on must still be allowed to.
 const SIGNED: Duration = Duration::from_secs(12 * 60 * 60);
-
-/// Who signs requests.
-#[derive(Clone, Debug)]
-pub(crate) struct Keys {
-    /// The access key.
-    pub id: String,
-    /// The secret key.
-    pub secret: Secret,
-    /// The session token of temporary keys.
-    pub session: Option<Secret>,
-}
 
 /// Where a bucket is.
 #[derive(Clone, Debug)]
@@ -83,6 +72,9 @@ pub(crate) struct Bucket {
     parts: parts::Room,
 }
 
+/// The bytes of an object, and its `ETag`.
+type State = (Vec<u8>, Option<String>);
+
 /// How objects are read in parts of any size.
 enum Reading {
     /// With an address that is signed for each.
@@ -95,7 +87,7 @@ impl Bucket {
     /// A bucket. Without keys it is asked as anybody may.
     pub fn new(
         address: &Address,
-        keys: Option<&Keys>,
+        keys: Option<&BucketKeys>,
         options: &Options,
     ) -> Result<Self, RemoteError> {
         let prefix = address.prefix.trim_matches('/').to_owned();
@@ -242,7 +234,8 @@ impl Bucket {
         })
     }
 
-    fn read_state(&self, key: &str) -> Result<Option<(Vec<u8>, Option<String>)>, RemoteError> {
+    /// A small object, and the name of this state of it.
+    fn read_state(&self, key: &str) -> Result<Option<State>, RemoteError> {
         let path = self.path(key)?;
         self.attempts(key, None, || async {
             let got = self.store.get(&path).await?;

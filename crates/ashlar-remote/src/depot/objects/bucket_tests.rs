@@ -11,16 +11,20 @@ use ashlar_testbed::proxy::{Answer, Fault, Rule, Way};
 use ashlar_testbed::{Garage, Key, Proxy, garage};
 use url::Url;
 
-use super::bucket::{Address, Bucket, Keys};
+use super::bucket::{Address, Bucket};
 use super::{ObjectDepot, Objects as _};
-use crate::Secret;
 use crate::depot::Depot;
 use crate::depot::contract_tests::{self as contract, Traits, body, get, image, noise, put};
 use crate::http::Options;
+use crate::{BucketKeys, Secret};
 
 /// The times of objects are asked for in seconds.
-const TRAITS: Traits =
-    Traits { tick: Duration::from_millis(2100), refuses_gaps: true, collects: true };
+const TRAITS: Traits = Traits {
+    tick: Duration::from_millis(2100),
+    refuses_gaps: true,
+    lists_all: true,
+    collects: true,
+};
 
 fn bucket(garage: &Garage, endpoint: &str, key: Key) -> Bucket {
     let address = Address {
@@ -30,7 +34,7 @@ fn bucket(garage: &Garage, endpoint: &str, key: Key) -> Bucket {
         region: Some(garage.region().to_owned()),
     };
     let secret = Secret(key.secret.to_owned());
-    let keys = Keys { id: key.id.to_owned(), secret, session: None };
+    let keys = BucketKeys { id: key.id.to_owned(), secret, session: None };
     let options = Options { timeout: Duration::from_secs(3), ..Options::default() };
     Bucket::new(&address, Some(&keys), &options).expect("a bucket")
 }
@@ -112,7 +116,7 @@ fn wrong_keys_and_addresses_are_told_without_secrets() {
     };
     let key = garage.writer();
     let secret = Secret(key.secret.to_owned());
-    let keys = Keys { id: key.id.to_owned(), secret, session: None };
+    let keys = BucketKeys { id: key.id.to_owned(), secret, session: None };
     let absent = Bucket::new(&address, Some(&keys), &Options::default()).expect("a bucket");
     let error = ObjectDepot::new(absent).tags().expect_err("there is none");
     let text = format!("{error} {error:?}");

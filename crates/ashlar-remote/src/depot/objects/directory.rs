@@ -60,11 +60,11 @@ impl Directory {
     }
 
     /// An error of the file system, as an error of this place.
-    fn failed(&self, what: &str, error: io::Error) -> RemoteError {
+    fn failed(&self, what: &str, error: &io::Error) -> RemoteError {
         let place = self.place.clone();
         match error.kind() {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                RemoteError::Refused { place, what: what.to_owned(), why: self.advice(&error) }
+                RemoteError::Refused { place, what: what.to_owned(), why: self.advice(error) }
             }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => RemoteError::Refused {
                 place,
@@ -154,18 +154,18 @@ impl Directory {
 
     fn lock(&self, exclusive: bool) -> Result<Option<Lock>, RemoteError> {
         Lock::take(&self.path("lock"), exclusive, || self.file_mode())
-            .map_err(|error| self.failed("its lock", error))
+            .map_err(|error| self.failed("its lock", &error))
     }
 
     fn seen(&self, key: &str) -> Result<Option<Seen>, RemoteError> {
         match fs::metadata(self.path(key)) {
             Ok(meta) if meta.is_file() => {
-                let modified = meta.modified().map_err(|error| self.failed(key, error))?;
+                let modified = meta.modified().map_err(|error| self.failed(key, &error))?;
                 Ok(Some(Seen { size: meta.len(), modified }))
             }
             Ok(_) => Ok(None),
             Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(self.failed(key, error)),
+            Err(error) => Err(self.failed(key, &error)),
         }
     }
 
@@ -173,7 +173,7 @@ impl Directory {
         match fs::read(self.path(key)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(self.failed(key, error)),
+            Err(error) => Err(self.failed(key, &error)),
         }
     }
 
@@ -231,9 +231,9 @@ impl Objects for Directory {
         let mut file = match File::open(self.path(key)) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Ok(None),
-            Err(error) => return Err(self.failed(key, error)),
+            Err(error) => return Err(self.failed(key, &error)),
         };
-        let length = file.metadata().map_err(|error| self.failed(key, error))?.len();
+        let length = file.metadata().map_err(|error| self.failed(key, &error))?.len();
         if length < range.end {
             return Err(RemoteError::Wrong {
                 place: self.place.clone(),
@@ -241,12 +241,12 @@ impl Objects for Directory {
                 why: format!("it has {length} bytes instead of at least {}", range.end),
             });
         }
-        file.seek(SeekFrom::Start(range.start)).map_err(|error| self.failed(key, error))?;
+        file.seek(SeekFrom::Start(range.start)).map_err(|error| self.failed(key, &error))?;
         Ok(Some(Box::new(file.take(range.end - range.start))))
     }
 
     fn put(&self, key: &str, body: &Body, size: u64, watch: &Watch<'_>) -> Result<(), RemoteError> {
-        let failed = |error| self.failed("to be written", error);
+        let failed = |error: io::Error| self.failed("to be written", &error);
         let mut file = self.temporary().map_err(failed)?;
         let Some(written) = self.copy(body, size, file.as_file_mut(), watch).map_err(failed)?
         else {
@@ -265,7 +265,7 @@ impl Objects for Directory {
     }
 
     fn update(&self, key: &str, change: &Change<'_>) -> Result<(), RemoteError> {
-        let failed = |error| self.failed("to be written", error);
+        let failed = |error: io::Error| self.failed("to be written", &error);
         self.prepare().map_err(failed)?;
         let _lock = self.lock(true)?;
         let old = self.read_whole(key)?;
@@ -279,11 +279,11 @@ impl Objects for Directory {
         let entries = match fs::read_dir(self.path(folder)) {
             Ok(entries) => entries,
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
-            Err(error) => return Err(self.failed(folder, error)),
+            Err(error) => return Err(self.failed(folder, &error)),
         };
         let mut all = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|error| self.failed(folder, error))?;
+            let entry = entry.map_err(|error| self.failed(folder, &error))?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             // What vanishes meanwhile is not there.
             if let Some(seen) = self.seen(&format!("{folder}/{name}"))? {
@@ -302,7 +302,7 @@ impl Objects for Directory {
                 Ok(true)
             }
             Err(error) if is_absent(&error) => Ok(false),
-            Err(error) => Err(self.failed("to have something removed", error)),
+            Err(error) => Err(self.failed("to have something removed", &error)),
         }
     }
 
@@ -325,13 +325,13 @@ impl Objects for Directory {
             Ok(()) => Ok(Touched::Done),
             Err(Errno::NOENT) => Ok(Touched::Absent),
             Err(Errno::PERM | Errno::ACCESS | Errno::ROFS) => Ok(Touched::Cannot),
-            Err(error) => Err(self.failed(key, error.into())),
+            Err(error) => Err(self.failed(key, &error.into())),
         }
     }
 
     fn settle(&self) -> Result<(), RemoteError> {
         let synced = File::open(self.path(BLOBS)).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| self.failed("to be written", error))
+        synced.map_err(|error| self.failed("to be written", &error))
     }
 
     /// The clock of the file system, which over NFS is another machine's; this machine's where
@@ -360,7 +360,7 @@ impl Objects for Directory {
     fn may_write(&self) -> Result<Result<(), String>, RemoteError> {
         match self.temporary() {
             Ok(_) => Ok(Ok(())),
-            Err(error) => match self.failed("to be written", error) {
+            Err(error) => match self.failed("to be written", &error) {
                 RemoteError::Refused { why, .. } => Ok(Err(why)),
                 RemoteError::Unreachable { source, .. } => Ok(Err(source.to_string())),
                 other => Err(other),
@@ -382,7 +382,7 @@ impl Objects for Directory {
         if self.catalog.is_current() {
             return Ok(());
         }
-        let failed = |error| self.failed("to be written", error);
+        let failed = |error: io::Error| self.failed("to be written", &error);
         self.prepare().map_err(failed)?;
         let _lock = self.lock(true)?;
         let old = self.read_whole(catalog::FILE)?;

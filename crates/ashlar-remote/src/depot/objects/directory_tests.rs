@@ -20,7 +20,7 @@ fn open(root: &Path) -> ObjectDepot<Directory> {
 
 /// Two kinds of file system clocks: coarse ones tick every few milliseconds.
 const TRAITS: Traits =
-    Traits { tick: Duration::from_millis(60), refuses_gaps: true, collects: true };
+    Traits { tick: Duration::from_millis(60), refuses_gaps: true, lists_all: true, collects: true };
 
 #[test]
 fn it_keeps_the_contract() {

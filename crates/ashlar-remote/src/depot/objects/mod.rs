@@ -17,6 +17,7 @@ mod bucket;
 mod clock;
 mod directory;
 mod layout;
+mod opening;
 pub(super) mod tag;
 mod web;
 mod young;
@@ -36,11 +37,10 @@ use ashlar_store::{RemoteError, Watch};
 
 use super::Body;
 
-pub(crate) use bucket::{Bucket, Keys};
 pub(crate) use directory::Directory;
 pub(crate) use layout::ObjectDepot;
+pub(crate) use opening::{bucket as open_bucket, web as open_web};
 pub(crate) use tag::{hash_of, referrers_of};
-pub(crate) use web::Web;
 pub(crate) use young::{hashes, in_parallel};
 
 /// A place that keeps named objects. Keys are relative paths of plain names. Every call blocks,

@@ -10,15 +10,20 @@ use ashlar_testbed::proxy::{Answer, Fault, Rule, Way};
 use ashlar_testbed::{Proxy, nginx_dav};
 use url::Url;
 
-use super::{ObjectDepot, Web};
+use super::ObjectDepot;
+use super::web::Web;
 use crate::depot::Depot;
 use crate::depot::collect::{collect, stat};
 use crate::depot::contract_tests::{self as contract, Traits, body, get, image, noise, put};
 use crate::http::{Authorize, Client, Fixed, Options};
 
 /// HTTP counts in seconds.
-const TRAITS: Traits =
-    Traits { tick: Duration::from_millis(2100), refuses_gaps: true, collects: true };
+const TRAITS: Traits = Traits {
+    tick: Duration::from_millis(2100),
+    refuses_gaps: true,
+    lists_all: true,
+    collects: true,
+};
 
 fn open(url: &str) -> ObjectDepot<Web> {
     let url = Url::parse(url).expect("an address");

@@ -16,6 +16,7 @@ fn definition(url: &str) -> Definition {
         layout: Layout::Oci,
         endpoint: None,
         region: None,
+        keys: None,
         insecure: false,
         ca: None,
         certificate: None,

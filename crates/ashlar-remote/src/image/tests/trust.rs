@@ -248,6 +248,7 @@ fn keys_that_cannot_be_used_are_refused_with_what_to_do() {
         layout: crate::Layout::Oci,
         endpoint: None,
         region: None,
+        keys: None,
         insecure: false,
         ca: None,
         certificate: None,
