@@ -180,3 +180,60 @@ fn a_stalled_upload_ends() {
     assert!(matches!(error, Err(RemoteError::Unreachable { .. })), "{error:?}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
+
+fn definition(url: &str) -> crate::Definition {
+    crate::Definition {
+        name: "team".to_owned(),
+        url: url.to_owned(),
+        layout: crate::Layout::Oci,
+        endpoint: None,
+        region: None,
+        keys: None,
+        insecure: false,
+        ca: None,
+        certificate: None,
+        key: None,
+        token: None,
+        credentials: crate::Credentials::default(),
+        require_signature: Vec::new(),
+        sign: None,
+        timeout: Duration::from_secs(3),
+    }
+}
+
+#[test]
+fn auth_files_and_tokens_let_in() {
+    let nginx = nginx_dav(&Server { auth: Auth::Basic, ..listing() });
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("auth.json");
+    let auth = ashlar_testbed::WRITER.basic();
+    let host = nginx.server.host();
+    std::fs::write(&file, format!("{{\"auths\":{{\"{host}/team\":{{\"auth\":\"{auth}\"}}}}}}"))
+        .expect("written");
+    let with = crate::Definition {
+        credentials: crate::Credentials { files: vec![file], programs: Vec::new() },
+        ..definition(&at(&nginx))
+    };
+    let depot = super::open_web(&with).expect("opened");
+    assert_eq!(depot.may_write().expect("asked"), Ok(()));
+    let without = super::open_web(&definition(&at(&nginx))).expect("opened");
+    without.may_write().expect("asked").expect_err("nobody is let in");
+
+    let nginx = nginx_dav(&Server { auth: Auth::Bearer, ..listing() });
+    let token = crate::Secret(ashlar_testbed::nginx::TOKEN.to_owned());
+    let with = crate::Definition { token: Some(token), ..definition(&at(&nginx)) };
+    let depot = super::open_web(&with).expect("opened");
+    assert_eq!(depot.may_write().expect("asked"), Ok(()));
+}
+
+#[test]
+fn a_certificate_of_ones_own_is_trusted_when_it_is_named() {
+    let nginx = nginx_dav(&Server { tls: true, ..listing() });
+    let stranger = super::open_web(&definition(&at(&nginx))).expect("opened");
+    let error = stranger.may_write().expect_err("it is not trusted");
+    assert!(error.to_string().contains("`ca`"), "{error}");
+    let ca = nginx.certificates().expect("certificates").authority();
+    let with = crate::Definition { ca: Some(ca), ..definition(&at(&nginx)) };
+    let depot = super::open_web(&with).expect("opened");
+    assert_eq!(depot.may_write().expect("asked"), Ok(()));
+}

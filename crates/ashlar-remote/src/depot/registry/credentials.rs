@@ -13,7 +13,7 @@ use url::Url;
 use ashlar_store::RemoteError;
 
 use super::helper;
-use crate::http::user_of;
+use crate::http::{Fixed, user_of};
 
 /// Where credentials are looked for. The default is nowhere.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +128,22 @@ impl Credentials {
             }
         }
         Ok(None)
+    }
+
+    /// The header for a folder of a web server, where there are no tokens to be fetched.
+    pub(crate) fn header(
+        &self,
+        host: &str,
+        folder: &str,
+        place: &str,
+    ) -> Result<Option<Fixed>, RemoteError> {
+        match self.of(host, folder)? {
+            Some(Credential::Password(user, password)) => {
+                Fixed::basic(&user, &password, place).map(Some)
+            }
+            Some(Credential::Token(token)) => Fixed::bearer(&token, place).map(Some),
+            Some(Credential::Identity(_)) | None => Ok(None),
+        }
     }
 
     /// Where was looked, for people.
