@@ -527,23 +527,3 @@ fn readers_beside_a_collection_see_whole_results_or_none(open: Open<'_>, traits:
         assert_eq!(has_all(&*open(), layers), [false; 3]);
     }
 }
-
-/// A registry of the older kind refuses manifests whose blobs it does not have, but knows nothing of
-/// what a result needs; it has no conditions for lists, and removes by itself what nothing needs.
-#[test]
-fn a_registry_keeps_the_contract() {
-    use crate::depot::registry::{Credentials, Registry};
-    use ashlar_testbed::registry::Options;
-    let server = ashlar_testbed::docker_registry(&Options { delete: true, ..Options::default() });
-    let url = format!("oci://{}/team/cache", server.address());
-    let traits =
-        Traits { tick: Duration::ZERO, refuses_gaps: false, lists_all: false, collects: false };
-    let options = crate::http::Options::default();
-    all(
-        &|| {
-            let opened = Registry::open(&url, &options, &Credentials::default(), None);
-            Box::new(opened.expect("a registry"))
-        },
-        traits,
-    );
-}
