@@ -1,5 +1,6 @@
 //! Every command of the program, as people and programs see it.
 
+mod artifact;
 mod asking;
 mod building;
 mod json;
