@@ -1,8 +1,10 @@
 //! What a reference leads to, and the trees in it.
 
+use std::io::Read as _;
+
 use ashlar_object::{Digest, Node, RelPath, Tree};
 use ashlar_pack::Stack;
-use ashlar_store::{RemoteError, Watch};
+use ashlar_store::Watch;
 
 use super::address::Reference;
 use super::layers::stack;
@@ -36,11 +38,11 @@ pub(super) struct Composite {
 pub(super) fn find(depot: &dyn Depot, reference: &Reference) -> Result<Found, ArtifactError> {
     let foreign =
         |what: &str| ArtifactError::Foreign { reference: reference.clone(), what: what.to_owned() };
-    let manifest = match depot.manifest(&depot::Reference::Hash(reference.hash)) {
-        // In a directory archives lie beside manifests, and are larger than those can be.
-        Err(RemoteError::Wrong { .. }) => None,
-        other => other?,
-    };
+    // Archives first: asked for a manifest that is one, a registry takes it for a damaged one.
+    if let Some(archive) = archive(depot, &reference.hash)? {
+        return Ok(Found::Archive(archive));
+    }
+    let manifest = depot.manifest(&depot::Reference::Hash(reference.hash))?;
     if let Some(manifest) = manifest {
         if let Some(image) = ImageManifest::decode(&manifest) {
             if image.tree().is_some() {
@@ -74,10 +76,23 @@ pub(super) fn find(depot: &dyn Depot, reference: &Reference) -> Result<Found, Ar
             return Ok(Found::Composite(Composite { index: manifest, parts: parts?, apart }));
         }
     }
-    match depot.blob_size(&reference.hash)? {
-        Some(size) => Ok(Found::Archive(Digest { hash: reference.hash, size })),
-        None => Err(ArtifactError::Unknown(reference.clone())),
+    Err(ArtifactError::Unknown(reference.clone()))
+}
+
+/// The digest of a blob, if there is one and it begins as gzip does: where manifests lie beside
+/// blobs, as in a directory, they begin otherwise.
+fn archive(depot: &dyn Depot, hash: &[u8; 32]) -> Result<Option<Digest>, ArtifactError> {
+    let Some(size) = depot.blob_size(hash)? else { return Ok(None) };
+    let digest = Digest { hash: *hash, size };
+    let mut begin = Vec::new();
+    if let Some(mut reader) = depot.open_blob(&digest, 0..size.min(2))? {
+        reader.read_to_end(&mut begin).map_err(|source| ArtifactError::Transfer {
+            place: depot.place().to_owned(),
+            what: format!("blob sha256:{}", digest.hex()),
+            source,
+        })?;
     }
+    Ok((begin == [0x1f, 0x8b]).then_some(digest))
 }
 
 impl Found {

@@ -277,6 +277,7 @@ error: oci:[HOST]/team/ci@sha256:[KEY] has several parts (common, amd64, arm64, 
         str![[r#"
 fetched 0 bytes
 error: oci:[HOST]/team/ci@sha256:[KEY] has no part for s390x: it has common, amd64, arm64, source
+
 "#]],
     );
     let ran = pipeline.run(&["use", &pair("none"), "--arch", "PDP 11"]).exits(2);
