@@ -37,7 +37,8 @@ check:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --document-private-items
 
 bench: build
-	@scripts/install python3 busybox-static time make tar util-linux findutils ninja-build casync ostree rsync zstd
+	@scripts/install python3 busybox-static time make tar util-linux findutils ninja-build casync ostree rsync zstd curl skopeo
+	@CARGO=$(CARGO) scripts/servers
 	bench/run
 
 clean:

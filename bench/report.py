@@ -146,7 +146,8 @@ def commit(root: Path) -> str:
 def peers() -> str:
     asked = (["make", "--version"], ["ninja", "--version"], ["ostree", "--version"],
              ["casync", "--version"], ["tar", "--version"], ["zstd", "--version"],
-             ["cp", "--version"], ["bwrap", "--version"])
+             ["cp", "--version"], ["bwrap", "--version"], ["gzip", "--version"],
+             ["curl", "--version"], ["skopeo", "--version"], ["docker-registry", "--version"])
     said: list[str] = []
     for command in asked:
         text = output(command)
