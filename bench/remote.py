@@ -148,6 +148,8 @@ def one_round(context, base: Path, registry: Registry, projects: tuple[Project, 
     settle()
     took["push"] = seconds(first.command("push", "root", remote=remote), base)
     moved["first"] = registry.kept()
+    trees = [tag for tag in stock.tags(repository) if tag.startswith("tree-")]
+    ours = max(trees, key=lambda tag: sum(stock.layers(repository, tag).values()))
     settle()
     took["push next"] = seconds(second.command("push", "root", remote=remote), base)
     moved["next"] = registry.kept() - moved["first"]
@@ -177,9 +179,6 @@ def one_round(context, base: Path, registry: Registry, projects: tuple[Project, 
         raise Failed("pulling what was there already asked for blobs")
     remove(empty)
     settle()
-    trees = [tag for tag in stock.tags(repository) if tag.startswith("tree-")]
-    # The first revision is the one with the fewest layers.
-    ours = min(trees, key=lambda tag: len(stock.layers(repository, tag)))
     for name, at, tag, kind in (("skopeo", repository, ours, "zstd"),
                                 ("gzip", f"{registry.host}/gzip", "1", "gzip")):
         took[f"pull {name}"] = stock.pull(at, tag, kind, base / "work", base / "unpacked")

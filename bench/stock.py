@@ -56,12 +56,13 @@ def push(folder: Path, kind: str, work: Path, repository: str, tag: str) -> floa
         remove(work)
 
 
-def layers(repository: str, tag: str) -> list[str]:
-    """The digests of an image's layers, without the algorithm."""
+def layers(repository: str, tag: str) -> dict[str, int]:
+    """The digests of an image's layers, without the algorithm, and their sizes."""
     need("skopeo", "skopeo")
     raw = run(["skopeo", "--insecure-policy", "inspect", "--raw", "--tls-verify=false",
                f"docker://{repository}:{tag}"])
-    return [layer["digest"].removeprefix("sha256:") for layer in json.loads(raw)["layers"]]
+    all_layers = json.loads(raw)["layers"]
+    return {layer["digest"].removeprefix("sha256:"): layer["size"] for layer in all_layers}
 
 
 def pull(repository: str, tag: str, kind: str, work: Path, into: Path) -> float:
