@@ -55,6 +55,7 @@ pub fn build(
         let ears = Ears { tell: engine.tell, cancel: engine.cancel };
         let (store, remotes) = (engine.store, &engine.remotes);
         let lookup = look_far(plan, store, &again, remotes, queues.shared(), Bring::Here, ears)?;
+        remotes.hear(store, ears)?;
         hits(engine, journal, &lookup, Some(&queues), &mut summary)?;
         let lost = !remotes.lost().is_empty();
         if lost {
@@ -63,6 +64,7 @@ pub fn build(
         } else if !lookup.run.is_empty() {
             run(engine, journal, options, lookup, &again, &queues, &mut summary)?;
         }
+        remotes.hear(store, ears)?;
         queues.close();
         queues.tell(engine);
         Ok::<(), StoreError>(())

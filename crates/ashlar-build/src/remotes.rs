@@ -54,6 +54,8 @@ struct One<'a> {
     name: Arc<str>,
     readable: AtomicBool,
     writable: AtomicBool,
+    /// Whether it was asked for something since it could last say what people should know.
+    asked: AtomicBool,
     tally: Mutex<Tally>,
 }
 
@@ -92,6 +94,7 @@ impl<'a> Remotes<'a> {
             name: shared.remote.name().into(),
             readable: AtomicBool::new(shared.read),
             writable: AtomicBool::new(shared.write != Write::No),
+            asked: AtomicBool::new(false),
             tally: Mutex::new(Tally {
                 remote: shared.remote.name().to_owned(),
                 ..Tally::default()
@@ -164,6 +167,7 @@ impl<'a> Remotes<'a> {
             if left.is_empty() || !one.readable.load(Ordering::Relaxed) || ears.stopped() {
                 continue;
             }
+            one.asked.store(true, Ordering::Relaxed);
             let asked: Vec<StepKey> = left.iter().map(|(_, key)| *key).collect();
             match one.shared.remote.steps(&asked) {
                 Ok(found) => all.extend(
@@ -189,6 +193,7 @@ impl<'a> Remotes<'a> {
             if !one.readable.load(Ordering::Relaxed) || ears.stopped() {
                 continue;
             }
+            one.asked.store(true, Ordering::Relaxed);
             let result = match one.shared.remote.results(&[action]) {
                 Ok(mut found) => found.pop().flatten(),
                 Err(error) => {
@@ -253,6 +258,26 @@ impl<'a> Remotes<'a> {
             all.extend(here);
         }
         Ok(all)
+    }
+
+    /// Lets remotes say what they came upon while they were only asked: results that are not
+    /// signed, for instance. Bringing nothing is the occasion for it.
+    ///
+    /// # Errors
+    /// As [`Remotes::steps`].
+    pub(crate) fn hear(&self, into: &dyn Store, ears: Ears<'_>) -> Result<(), StoreError> {
+        for (index, one) in self.all.iter().enumerate() {
+            let asked = one.asked.swap(false, Ordering::Relaxed);
+            if !asked || !one.readable.load(Ordering::Relaxed) || ears.stopped() {
+                continue;
+            }
+            let warn = |text: String| self.say(ears, format!("remote {}: {text}", one.name));
+            let watch = Watch { warn: &warn, ..Watch::NOBODY };
+            if let Err(error) = one.shared.remote.pull(into, &[], &watch) {
+                self.read_failed(index, error, ears)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where remotes are required: a result that one said it had cannot be had.

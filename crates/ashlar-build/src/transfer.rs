@@ -114,6 +114,7 @@ pub fn pull(engine: &Engine<'_>, journal: &Journal, beneath: bool) -> Result<Tra
             brought(engine, journal, remote, came)?;
         }
     }
+    remotes.hear(store, ears)?;
     transfer.missing = left.into_iter().map(|step| plan.steps[step].id.clone()).collect();
     transfer.remotes = remotes.tallies();
     transfer.lost = remotes.lost();

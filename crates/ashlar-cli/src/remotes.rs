@@ -27,7 +27,10 @@ pub fn open(
         let definition = definition(&session.folder, written)?;
         let remote = ashlar_remote::open(&definition).map_err(|error| {
             let failed = Failed::from(error);
-            Failed { message: format!("remote {}: {}", written.name, failed.message), ..failed }
+            // What is wrong with an address is said of the name already.
+            let said = failed.message.strip_prefix(&format!("{}: ", written.name));
+            let message = said.unwrap_or(&failed.message);
+            Failed { message: format!("remote {}: {message}", written.name), ..failed }
         })?;
         all.push(Opened { remote, read: written.read, write: written.write });
     }
@@ -52,7 +55,11 @@ pub fn of_run(opened: &[Opened], required: bool) -> Remotes<'_> {
 fn definition(folder: &Path, remote: &ashlar_recipe::Remote) -> Result<Definition, Failed> {
     let file = |path: &Path| resolved(folder, path);
     let url = match remote.url.strip_prefix("dir:") {
-        Some(path) => format!("dir:{}", utf8(&resolved(folder, Path::new(path)))?),
+        Some(path) => {
+            let path = resolved(folder, Path::new(path));
+            // Without `..` in it people know it again.
+            format!("dir:{}", utf8(&path.canonicalize().unwrap_or(path))?)
+        }
         None => remote.url.clone(),
     };
     Ok(Definition {
@@ -74,7 +81,8 @@ fn definition(folder: &Path, remote: &ashlar_recipe::Remote) -> Result<Definitio
         key: remote.certificate.as_ref().map(|(_, key)| file(key)),
         token: token(folder, remote)?,
         require_signature: remote.require_signature.iter().map(|path| file(path)).collect(),
-        sign: remote.sign.as_deref().map(file),
+        // Who only reads need not have it.
+        sign: remote.sign.as_deref().filter(|_| remote.write != Write::No).map(file),
         credentials: ashlar_remote::Credentials::from_environment(),
         timeout: remote.timeout,
     })

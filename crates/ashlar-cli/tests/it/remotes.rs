@@ -3,6 +3,7 @@
 mod asking;
 mod failing;
 mod sharing;
+mod signed;
 
 use crate::support::{Project, Ran};
 

@@ -14,6 +14,8 @@ pub struct Project {
     _folder: tempfile::TempDir,
     pub root: PathBuf,
     pub store: PathBuf,
+    /// Variables that the program gets besides.
+    pub env: Vec<(String, String)>,
 }
 
 /// What the program did.
@@ -30,7 +32,7 @@ impl Project {
         let root = folder.path().join("project");
         let store = folder.path().join("store");
         std::fs::create_dir(&root).unwrap();
-        let project = Self { _folder: folder, root, store };
+        let project = Self { _folder: folder, root, store, env: Vec::new() };
         project.file(
             "ashlar.toml",
             "[project]\nname = \"sample\"\n[base.busybox]\npath = \"rootfs\"\n",
@@ -149,6 +151,7 @@ impl Project {
             .current_dir(&self.root)
             .env("ASHLAR_STORE", &self.store)
             .env_remove("NO_COLOR")
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null());
         command
     }

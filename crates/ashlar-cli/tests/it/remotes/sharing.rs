@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ashlar_testbed::Proxy;
 use ashlar_testbed::proxy::{Fault, Rule};
+use ashlar_testbed::{Proxy, nginx, registry};
 use rustix::process::Signal;
 use serde_json::json;
 use snapbox::str;
@@ -45,6 +45,36 @@ fn through_a_folder() {
 fn through_a_cache_of_a_build_farm() {
     let casd = ashlar_testbed::casd();
     share(&project(&format!("reapi://{}", casd.host()), ""));
+}
+
+#[test]
+fn through_a_registry() {
+    let registry = ashlar_testbed::docker_registry(&registry::Options::default());
+    share(&project(&format!("oci://{}/firmware/results", registry.host()), ""));
+}
+
+#[test]
+fn through_a_web_server() {
+    let nginx = ashlar_testbed::nginx_dav(&nginx::Options::default());
+    share(&project(&format!("{}/results", nginx.url()), ""));
+}
+
+#[test]
+fn through_a_web_server_as_bazel_has_it() {
+    let nginx = ashlar_testbed::nginx_dav(&nginx::Options::default());
+    share(&project(&format!("{}/bazel", nginx.url()), "layout = \"bazel\"\n"));
+}
+
+#[test]
+fn through_a_bucket() {
+    let garage = ashlar_testbed::garage();
+    let more = format!("endpoint = {:?}\nregion = {:?}\n", garage.endpoint(), garage.region());
+    let mut project = project(&format!("s3://{}/results", garage.bucket()), &more);
+    let key = garage.writer();
+    for (name, value) in [("AWS_ACCESS_KEY_ID", key.id), ("AWS_SECRET_ACCESS_KEY", key.secret)] {
+        project.env.push((name.to_owned(), value.to_owned()));
+    }
+    share(&project);
 }
 
 #[test]

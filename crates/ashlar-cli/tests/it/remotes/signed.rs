@@ -1,0 +1,46 @@
+//! Signatures: who may leave results that others take.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::{elsewhere, from, tally, with_folder};
+
+fn key(folder: &Path, name: &str) {
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").current_dir(folder).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (private, public) = (format!("{name}.key"), format!("{name}.pub"));
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out", &private]);
+    openssl(&["pkey", "-in", &private, "-pubout", "-out", &public]);
+}
+
+#[test]
+fn only_what_was_signed_is_taken() {
+    let project = with_folder();
+    key(&project.root, "ci");
+    key(&project.root, "other");
+    let text = project.read("ashlar.toml");
+    let signs = |key: &str| {
+        let line = if key.is_empty() { String::new() } else { format!("sign = \"{key}.key\"\n") };
+        project.file("ashlar.toml", format!("{text}{line}require_signature = [\"ci.pub\"]\n"));
+    };
+    // Nobody signed, or the wrong one did: built again, and said once.
+    for (key, said) in [("", "it is not signed"), ("other", "require_signature")] {
+        signs(key);
+        elsewhere(&project, "attacker", &["build", "--rebuild", "app"]).good();
+        elsewhere(&project, "attacker", &["push", "app"]).good();
+        let store = format!("reader-{key}");
+        let args = ["build", "app", "--remote", "team=read"];
+        let ran = elsewhere(&project, &store, &args).good().says(said);
+        assert_eq!(ran.err.matches("warning:").count(), 1, "{}", ran.err);
+        assert!(ran.err.contains("built app"), "{}", ran.err);
+    }
+    signs("ci");
+    let ran = elsewhere(&project, "builder", &["build", "--json", "app"]).good();
+    assert_eq!(tally(&ran, "team")["failed"], 0);
+    // Who only reads needs no private key.
+    std::fs::remove_file(project.root.join("ci.key")).unwrap();
+    let args = ["build", "--json", "app", "--remote", "team=read"];
+    assert_eq!(from(&elsewhere(&project, "last", &args).good()), "app:team");
+}
