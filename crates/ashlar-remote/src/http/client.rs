@@ -125,11 +125,6 @@ impl Client {
         &self.inner.place
     }
 
-    /// For how long nothing may come or go.
-    pub fn timeout(&self) -> Duration {
-        self.inner.timeout
-    }
-
     /// How patient to be: a place that never answered gets as long as one stall, one that did twice
     /// as long.
     pub fn policy(&self) -> Policy {
@@ -212,13 +207,14 @@ impl Client {
                 _ => None,
             };
             let response = self.once(request, &url, header.as_ref(), watch, told)?;
-            if response.status() == StatusCode::UNAUTHORIZED && ours && !challenged {
-                if let Some(with) = &request.authorize
-                    && with.challenged(response.headers(), header.as_ref())?
-                {
-                    challenged = true;
-                    continue;
-                }
+            if response.status() == StatusCode::UNAUTHORIZED
+                && ours
+                && !challenged
+                && let Some(with) = &request.authorize
+                && with.challenged(response.headers(), header.as_ref())?
+            {
+                challenged = true;
+                continue;
             }
             let Some(next) = redirect(request, &url, &response) else {
                 return Ok(response);
@@ -436,7 +432,7 @@ impl Client {
 fn redirect(request: &Request, from: &Url, response: &Response) -> Option<Url> {
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     let follow = match response.status().as_u16() {
-        301 | 302 | 303 => reads,
+        301..=303 => reads,
         307 | 308 => true,
         _ => false,
     };

@@ -111,7 +111,10 @@ impl Request {
 
     /// Takes out of a text what must not be shown.
     pub(super) fn hide(&self, text: String) -> String {
-        self.authorize.as_ref().map_or_else(|| text.clone(), |with| with.hide(text.clone()))
+        match &self.authorize {
+            Some(with) => with.hide(text),
+            None => text,
+        }
     }
 }
 

@@ -137,7 +137,7 @@ impl Access {
                 }
                 // The lock is kept meanwhile: those who need the same token wait for this one.
                 let token =
-                    self.fetch(&mut state, &realm, service.as_deref(), scope, credential)?;
+                    self.fetch(&mut state, &realm, service.as_deref(), scope, credential.as_ref())?;
                 let header = token.header.clone();
                 state.tokens.insert(scope.to_owned(), token);
                 Ok(Some(header))
@@ -152,7 +152,7 @@ impl Access {
         realm: &str,
         service: Option<&str>,
         scope: &str,
-        credential: Option<Credential>,
+        credential: Option<&Credential>,
     ) -> Result<Token, RemoteError> {
         let wrong = |why: &str| RemoteError::Wrong {
             place: self.place.clone(),
@@ -170,7 +170,7 @@ impl Access {
         let mut scopes: Vec<&str> = scope.split(' ').collect();
         let more = state.more.get(scope).cloned().unwrap_or_default();
         scopes.extend(more.iter().map(String::as_str));
-        let request = if let Some(Credential::Identity(identity)) = &credential {
+        let request = if let Some(Credential::Identity(identity)) = credential {
             let mut form = Serializer::new(String::new());
             form.append_pair("grant_type", "refresh_token");
             form.append_pair("service", service.unwrap_or_default());
@@ -189,11 +189,11 @@ impl Access {
                 for one in &scopes {
                     query.append_pair("scope", one);
                 }
-                if let Some(Credential::Password(user, _)) = &credential {
+                if let Some(Credential::Password(user, _)) = credential {
                     query.append_pair("account", user);
                 }
             }
-            let with: Option<Arc<dyn Authorize>> = match &credential {
+            let with: Option<Arc<dyn Authorize>> = match credential {
                 Some(Credential::Password(user, password)) => {
                     Some(Arc::new(Fixed::basic(user, password, &self.place)?))
                 }

@@ -274,53 +274,6 @@ fn a_manifest_without_its_blobs_is_refused_by_name() {
     assert_eq!(depot.manifest(&tag("gap")).expect("asked"), None);
 }
 
-/// Not a test of anything: prints the rates that loopback allows.
-#[test]
-#[ignore = "prints figures"]
-fn rates() {
-    let registry = docker_registry(&Kind::default());
-    let url = format!("oci://{}/team/firmware", registry.host());
-    let open = || Registry::open(&url, &options(), &Credentials::default(), None).expect("open");
-    let status = || std::fs::read_to_string("/proc/self/status").expect("it is there");
-    let peak = || status().lines().find(|line| line.starts_with("VmHWM")).map(str::to_owned);
-    println!("before: {:?}", peak());
-    let length = 512 << 20;
-    let mut file = tempfile::NamedTempFile::new().expect("a file");
-    io::Write::write_all(&mut file, &content(length, 1)).expect("written");
-    println!("made: {:?}", peak());
-    let mut whole = file.reopen().expect("the file");
-    let mut hash = sha2::Sha256::default();
-    sha2::Digest::update(&mut hash, b"");
-    let mut buffer = vec![0; 1 << 20];
-    while let Ok(read @ 1..) = whole.read(&mut buffer) {
-        sha2::Digest::update(&mut hash, &buffer[..read]);
-    }
-    let digest = Digest { hash: sha2::Digest::finalize(hash).into(), size: length as u64 };
-    let depot = open();
-    let rate = |began: std::time::Instant| 512.0 / began.elapsed().as_secs_f64();
-    let began = std::time::Instant::now();
-    let body = Body::File(Arc::new(whole));
-    depot.put_blob(&digest, &body, &Watch::NOBODY).expect("put");
-    println!("put: {:.0} MiB/s, {:?}", rate(began), peak());
-    let began = std::time::Instant::now();
-    let mut from = depot.open_blob(&digest, 0..digest.size).expect("opened").expect("there");
-    while let Ok(1..) = from.read(&mut buffer) {}
-    println!("get: {:.0} MiB/s, {:?}", rate(began), peak());
-    let began = std::time::Instant::now();
-    for _ in 0..100 {
-        depot.has_blob(&digest).expect("asked");
-    }
-    println!("has: {:.2} ms", began.elapsed().as_secs_f64() * 10.0);
-    let began = std::time::Instant::now();
-    for n in 0..100 {
-        put(&depot, &content(1000, n));
-    }
-    println!("put of 1 KB: {:.2} ms", began.elapsed().as_secs_f64() * 10.0);
-    let began = std::time::Instant::now();
-    drop(open().has_blob(&digest));
-    println!("first contact: {:.2} ms", began.elapsed().as_secs_f64() * 1000.0);
-}
-
 #[test]
 fn addresses() {
     let parse = |text: &str| Address::parse(text, false, false);
