@@ -3,12 +3,13 @@ everybody moves whole."""
 
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import noop
 import stock
-from measure import Failed, need, remove, resident, run, say, seconds, settle
+from measure import Failed, need, remove, resident, run, say, settle
 from report import Row
 from servers import Registry
 
@@ -34,8 +35,8 @@ def real_packages(context, into: Path, wanted: int) -> list[Path]:
         for at in range(0, len(names), 20):
             if size >= wanted:
                 break
-            run(["bash", "-c", 'cd "$1"; shift; apt-get -qq -o APT::Sandbox::User=root download "$@"',
-                 "-", into, *names[at:at + 20]])
+            fetch = 'cd "$1"; shift; apt-get -qq -o APT::Sandbox::User=root download "$@"'
+            run(["bash", "-c", fetch, "-", into, *names[at:at + 20]])
             size = sum(path.stat().st_size for path in into.iterdir())
     except Failed as error:
         say(f"apt: {error}")
@@ -86,6 +87,13 @@ def generate(context, folder: Path, scale: float) -> None:
     remove(folder / "real")
 
 
+def timed(command: list, folder: Path) -> tuple[float, float]:
+    """Seconds of a command, and the most memory it has had, in MB."""
+    begun = time.perf_counter()
+    memory = resident(command, folder)
+    return time.perf_counter() - begun, memory
+
+
 def measure(context, scale: float, bars: bool) -> list[Row]:
     base = context.scratch / "artifact"
     base.mkdir()
@@ -107,7 +115,7 @@ def measure(context, scale: float, bars: bool) -> list[Row]:
                   "prefetch"]
         say(f"an artifact of {shown}: ours")
         settle()
-        created = seconds(create, base)
+        created, heavy_create = timed(create, base)
         sent = registry.kept()
         say("the same again, as an archive that is moved whole")
         settle()
@@ -124,21 +132,14 @@ def measure(context, scale: float, bars: bool) -> list[Row]:
         for name in [*ARCHITECTURES, "all"]:
             settle()
             which = ["--all"] if name == "all" else ["--arch", name]
-            took[name] = seconds([context.ashlar, "artifact", "use",
-                                  f"{reference}={base / 'restored'}", *which], base)
+            took[name], heavy_use = timed([context.ashlar, "artifact", "use",
+                                           f"{reference}={base / 'restored'}", *which], base)
             moved[name], _ = registry.sent()
             expected = everything if name == "all" else sizes[name]
             if stock.content(base / "restored") != expected:
                 raise Failed(f"restoring {name} gave {stock.content(base / 'restored')} bytes, "
                              f"not {expected}")
             remove(base / "restored")
-        say("the memory it takes")
-        heavy = {
-            "create": resident([word if word != f"{registry.host}/composite"
-                                else f"{registry.host}/again" for word in create], base),
-            "use": resident([context.ashlar, "artifact", "use", f"{reference}={base / 'restored'}",
-                             "--all"], base),
-        }
     remove(base)
     context.notes.append(
         f"the artifact: {shown}, of which {sizes['amd64'] / 1e6:.0f} MB are amd64's; our registry "
@@ -153,8 +154,8 @@ def measure(context, scale: float, bars: bool) -> list[Row]:
             at_most_ratio=1.0 if bars else None, unit="MB"),
         Row("bytes of 4 builds and 1 source build", sum(moved.values()) / 1e6, "the stock pipeline",
             STOCK_RESTORES * blob / 1e6, at_most_ratio=0.25 if bars else None, unit="MB"),
-        Row(f"memory to create {shown}, above a no-op", heavy["create"] - idle, at_most=limit,
+        Row(f"memory to create {shown}, above a no-op", heavy_create - idle, at_most=limit,
             unit="MB"),
-        Row(f"memory to restore {shown}, above a no-op", heavy["use"] - idle, at_most=limit,
+        Row(f"memory to restore {shown}, above a no-op", heavy_use - idle, at_most=limit,
             unit="MB"),
     ]

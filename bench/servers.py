@@ -87,7 +87,8 @@ class Registry(Server):
 
     def command(self) -> list:
         file = self.folder / "config.yml"
-        file.write_text(f"version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {self.folder}/data}}\n"
+        file.write_text("version: 0.1\nstorage:\n"
+                        f"  filesystem: {{rootdirectory: {self.folder}/data}}\n"
                         f"http:\n  addr: {self.host}\n  secret: bench\n")
         return [need("docker-registry", "docker-registry"), "serve", file]
 

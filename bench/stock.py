@@ -17,14 +17,17 @@ size=$(stat -c %s "$3/blob")
 printf '{}' > "$3/config"
 config=sha256:$(sha256sum < "$3/config" | cut -d' ' -f1)
 put() {
-    to=$(curl -fsS -X POST -o "$3" -D - "$api/blobs/uploads/" | tr -d '\r' | sed -n 's/^[Ll]ocation: //p')
+    to=$(curl -fsS -X POST -o "$3" -D - "$api/blobs/uploads/" | tr -d '\r' |
+        sed -n 's/^[Ll]ocation: //p')
     case $to in *\?*) to="$to&digest=$1" ;; *) to="$to?digest=$1" ;; esac
     curl -fsS -X PUT -H 'Content-Type: application/octet-stream' -H 'Expect:' -T "$2" -o "$3" "$to"
 }
 put "$digest" "$3/blob" "$3/answer"
 put "$config" "$3/config" "$3/answer"
 cat > "$3/manifest" <<END
-{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"$config","size":2},"layers":[{"mediaType":"$6","digest":"$digest","size":$size}]}
+{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"$config","size":2},
+"layers":[{"mediaType":"$6","digest":"$digest","size":$size}]}
 END
 curl -fsS -X PUT -H 'Content-Type: application/vnd.oci.image.manifest.v1+json' \
     --data-binary "@$3/manifest" -o "$3/answer" "$api/manifests/$5"
@@ -82,8 +85,8 @@ def use(repository: str, tag: str, into: Path) -> float:
     host, path = repository.split("/", 1)
     into.mkdir(parents=True)
     stream = 'set -o pipefail; curl -fsS "$1" | tar -C "$2" -zxpf -'
-    return seconds(["bash", "-c", stream, "-", f"http://{host}/v2/{path}/blobs/sha256:{name}", into],
-                   into)
+    blob = f"http://{host}/v2/{path}/blobs/sha256:{name}"
+    return seconds(["bash", "-c", stream, "-", blob, into], into)
 
 
 def tags(repository: str) -> list[str]:
