@@ -43,8 +43,10 @@ class Project:
         (self.folder / "rootfs/bin/busybox").chmod(0o755)
 
     def command(self, *arguments, remote: str | None = None, store: Path | None = None) -> list:
-        """Ours, with the registry that is to be used."""
+        """Ours, with the registry that is to be used: read only, but by `push`."""
         remotes = [] if remote is None else ["--remote", f"team={remote}"]
+        if remote is not None and "push" not in arguments:
+            remotes += ["--remote", "team=read"]
         return [self.ashlar, "--store", store or self.store, "-C", self.folder, *remotes,
                 *arguments]
 
@@ -211,7 +213,8 @@ def measure_modules(context, count: int, bars: bool) -> list[Row]:
             settle()
             took["push"].append(seconds(ours("store", *remote, "push"), base))
             settle()
-            took["pull"].append(seconds(ours("empty", *remote, "build"), base))
+            read = [*remote, "--remote", "farm=read"]
+            took["pull"].append(seconds(ours("empty", *read, "build"), base))
             found = noop.summary(ours("empty", "build"), folder)
             if found["hit"] < count or found["built"] > 0:
                 raise Failed(f"after pulling, not everything was there: {found}")
