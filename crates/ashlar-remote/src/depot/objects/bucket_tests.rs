@@ -236,3 +236,58 @@ fn listings_of_many_pages_are_whole() {
     depot.put_manifest(&image(&*depot, &[blob]), &["tag".to_owned()]).expect("put");
     assert_eq!(depot.tags().expect("listed").len(), 1);
 }
+
+/// Not a test of anything: prints the rates that loopback allows, and the memory it took.
+#[test]
+#[ignore = "prints figures"]
+fn rates() {
+    let garage = garage();
+    let nginx = ashlar_testbed::nginx_dav(&ashlar_testbed::nginx::Options::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = tempfile::tempfile().expect("a file");
+    let bytes = noise(1, 300 << 20);
+    std::io::Write::write_all(&mut &source, &bytes).expect("written");
+    let digest = Digest::of(&bytes);
+    drop(bytes);
+    let source = crate::depot::Body::File(Arc::new(source));
+    let url = Url::parse(&format!("{}/cache", nginx.url())).expect("an address");
+    let client = crate::http::Client::new(&url, &Options::default()).expect("a client");
+    let depots: [(&str, Box<dyn Depot>); 3] = [
+        ("directory", Box::new(ObjectDepot::new(super::Directory::new(folder.path())))),
+        ("nginx", Box::new(ObjectDepot::new(super::web::Web::new(client, &url, None)))),
+        ("garage", Box::new(open(&garage))),
+    ];
+    let memory = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("it is there");
+        let line =
+            |name: &str| status.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+        (line("VmRSS"), line("VmHWM"))
+    };
+    // From here on the peak is what transfers take.
+    std::fs::write("/proc/self/clear_refs", "5").expect("the peak is forgotten");
+    eprintln!("before: {:?}", memory());
+    for (name, depot) in depots {
+        let begun = Instant::now();
+        depot.put_blob(&digest, &source, &Watch::NOBODY).expect("put");
+        let put = begun.elapsed();
+        let begun = Instant::now();
+        let mut reader = depot.open_blob(&digest, 0..digest.size).expect("opened").expect("there");
+        std::io::copy(&mut reader, &mut std::io::sink()).expect("read");
+        let rate = |time: Duration| 300.0 / time.as_secs_f64();
+        let read = begun.elapsed();
+        eprintln!("{name}: put {:.0} MiB/s, read {:.0} MiB/s", rate(put), rate(read));
+        let small = Instant::now();
+        for number in 0..200 {
+            put_small(&*depot, number);
+        }
+        eprintln!(
+            "{name}: {:.2} ms for each small blob, {:?}",
+            small.elapsed().as_secs_f64() * 5.0,
+            memory()
+        );
+    }
+}
+
+fn put_small(depot: &dyn Depot, number: u32) {
+    put(depot, &number.to_le_bytes());
+}

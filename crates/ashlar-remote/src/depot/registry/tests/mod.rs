@@ -254,7 +254,7 @@ fn it_is_a_depot_as_the_others_are() {
         tick: Duration::from_millis(1),
         // It knows layers, and nothing of what a result says of its image.
         refuses_gaps: false,
-        lists_all: false,
+        lists_all: true,
         collects: false,
     };
     contract_tests::all(&open, traits);
