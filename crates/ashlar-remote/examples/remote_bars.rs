@@ -37,6 +37,7 @@ fn connect(url: &str) -> Result<Box<dyn Remote>, Failure> {
         layout: Layout::Oci,
         endpoint: None,
         region: None,
+        keys: None,
         insecure: false,
         ca: None,
         certificate: None,

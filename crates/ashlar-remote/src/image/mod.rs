@@ -28,10 +28,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use manifest::{Document, TreeImage, blob_of, describe, digest_of_text, hash_of_text};
-pub(crate) use pull::{Flaw, open_tree, pull_contents};
-pub(crate) use push::{Pushed, note_lineage, push_tree};
 pub(crate) use remote::{ImageRemote, Trust};
 pub(crate) use sign::{Signer, sign_manifest};
-pub(crate) use transfer::Transfer;
-pub(crate) use verify::{PublicKey, Signature, signatures, verified};
+use transfer::Transfer;
+pub(crate) use verify::{PublicKey, signatures, verified};

@@ -154,7 +154,7 @@ pub(crate) fn pull_contents(
     sink: &(dyn Fn(&Digest, &mut dyn Read) -> io::Result<()> + Sync),
 ) -> Result<(), Flaw> {
     let fetches = stack.fetches(wanted, RANGE);
-    let held: HashSet<Digest> = fetches.iter().flat_map(|fetch| fetch.contents()).collect();
+    let held: HashSet<Digest> = fetches.iter().flat_map(ashlar_pack::Fetch::contents).collect();
     let lost = wanted.iter().find(|digest| **digest != Digest::EMPTY && !held.contains(digest));
     if let Some(digest) = lost {
         return Err(Flaw::Wrong(format!("no layer of it holds the content {digest}")));

@@ -108,7 +108,7 @@ fn layers_are_cut_packed_and_sent_side_by_side() {
     let pushed = push_tree(&transfer, &revision, &Stored(&here)).unwrap();
     assert!(pushed.fresh && layers(&depot, &tree) > 10, "{} layers", layers(&depot, &tree));
     note_lineage(&transfer, "it", &pushed.image).unwrap();
-    let stack = super::super::open_tree(
+    let stack = crate::image::pull::open_tree(
         &Transfer { cache: Some(&there), ..transfer },
         &pushed.image,
         false,

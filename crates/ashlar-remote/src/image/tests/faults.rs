@@ -56,7 +56,9 @@ fn damage_is_a_miss_and_is_mended_by_the_next_push() {
     let (mut misses, mut hits) = (0, 0);
     for seed in 0..120 {
         let depot = MemoryDepot::default();
-        publications.iter().for_each(|one| drop(push(&remote(&depot), &here, one)));
+        for one in &publications {
+            push(&remote(&depot), &here, one);
+        }
         let mut dice = Dice(seed + 1);
         {
             let mut state = depot.state();

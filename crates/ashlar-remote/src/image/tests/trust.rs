@@ -67,7 +67,7 @@ fn openssl_signature(
     }
     openssl(
         folder,
-        &match (kind, signature) {
+        match (kind, signature) {
             ("ed25519", Some(_)) => {
                 "pkeyutl -verify -pubin -inkey ed25519.pub -rawin -in message -sigfile signature"
             }
