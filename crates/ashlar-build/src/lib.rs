@@ -10,6 +10,7 @@ mod dispatch;
 mod engine;
 mod event;
 mod expect;
+mod failure;
 mod front;
 mod lock;
 mod lookup;
@@ -25,8 +26,9 @@ mod why;
 
 pub use clean::unclean_steps;
 pub use dispatch::{Options, build, found};
-pub use engine::{Engine, Results, chain, store_advice};
+pub use engine::{Engine, Results};
 pub use event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary, Way};
+pub use failure::{chain, store_advice};
 pub use front::{Folder, FrontError, LOCK_FILE, facts, find_project, read_lock};
 pub use lock::{LockError, Update, complete, missing as missing_in_lock, write as write_lock};
 pub use lookup::{Bring, Lookup, look_far, look_up, shared_steps};

@@ -11,8 +11,8 @@ use ashlar_plan::StepIndex;
 use ashlar_recipe::Write;
 use ashlar_store::{Found, Moved, Remote, RemoteError, Store, StoreError, Watch};
 
-use crate::engine::chain;
 use crate::event::{Event, Way};
+use crate::failure::chain;
 
 /// How many results are brought in one call. What was brought is kept before the next ones are,
 /// so that a run that is killed has not moved everything in vain.
