@@ -145,7 +145,7 @@ pub enum Command {
     Remote(Remote),
     /// Hand trees from one task of a pipeline to others.
     #[command(subcommand)]
-    Artifact(Artifact),
+    Artifact(Box<Artifact>),
     /// Look after the store.
     #[command(subcommand)]
     Store(Store),

@@ -387,7 +387,7 @@ fn folders_say_that_nothing_is_to_be_handed_on() {
     assert!(done[0].reference.is_some() && done[1].reference.is_none());
     let skip = ground.at("skip");
     let expected = format!("{} is skipped: it has a file .skip-trusted-artifacts", skip.display());
-    assert_eq!(heard.said(), [expected.clone()]);
+    assert_eq!(heard.said(), std::slice::from_ref(&expected));
     let heard =
         ground.use_(done[0].reference.as_ref().unwrap(), "skip", &Restore::default()).unwrap();
     assert_eq!(heard.said(), [expected]);
@@ -539,5 +539,47 @@ fn hostile_archives_reach_nothing_outside() {
         assert!(!ground.at("out").exists(), "{what}: {error}");
         assert_eq!(ground.names("outside"), ["file"], "{what}");
         assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "outside", "{what}");
+    }
+}
+
+/// A registry that is cut off, answers 500 and says wrong bytes: what comes is right or nothing.
+#[test]
+fn a_bad_connection_costs_time_and_never_a_wrong_file() {
+    use ashlar_testbed::Proxy;
+    use ashlar_testbed::proxy::{Answer, Fault, Rule, Way};
+    let ground = Ground::new();
+    ground.sample("one");
+    let registry = ashlar_testbed::docker_registry(&ashlar_testbed::registry::Options::default());
+    for format in [Format::Native, Format::TrustedArtifact] {
+        let proxy = Proxy::http(registry.address());
+        let target = format!("{}/flaky/{}", proxy.host(), format!("{format:?}").to_lowercase());
+        let wanted =
+            Create { target: target.parse().unwrap(), format, ..ground.create(&[("ONE", "one")]) };
+        proxy.add(
+            Rule::on("*", "/v2/*/blobs/uploads/", Fault::Answer(Answer::status(500))).times(1),
+        );
+        let cut = Fault::Cut { way: Way::Up, after: 700_000 };
+        proxy.add(Rule::on("PUT", "/v2/*/blobs/uploads/*", cut).times(1));
+        let (references, _) = made(&wanted);
+        proxy.clear();
+
+        let cut = Fault::Cut { way: Way::Down, after: 700_000 };
+        // The first go to small things, which it does not reach.
+        proxy.add(Rule::on("GET", "/v2/*/blobs/*", cut).times(5));
+        proxy.reset();
+        let to = format!("{format:?}");
+        ground.use_(&references[0], &to, &Restore::default()).unwrap();
+        ground.same("one", &to);
+        let down: u64 = proxy.requests().iter().map(|request| request.down).sum();
+        assert!(down < 5 << 20, "not from the beginning: {down}");
+        let parts: Vec<u64> = proxy.requests().iter().map(|request| request.down).collect();
+        assert!(parts.iter().any(|down| (500_000..=700_000).contains(down)), "{parts:?}");
+        proxy.clear();
+
+        let flip = Fault::Flip { way: Way::Down, at: 1_000_000 };
+        proxy.add(Rule::on("GET", "/v2/*/blobs/*", flip));
+        let to = format!("{format:?}-wrong");
+        ground.use_(&references[0], &to, &Restore::default()).err().unwrap();
+        assert!(!ground.at(&to).exists());
     }
 }

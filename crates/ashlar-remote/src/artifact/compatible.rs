@@ -31,7 +31,7 @@ pub(super) fn push(
         other => other?,
     };
     let making = Making { tree: tree.clone(), contents: contents.cloned(), at: Mutex::default() };
-    put(depot, &digest, Body::Made(Arc::new(making)), watch)?;
+    put(depot, &digest, &Body::Made(Arc::new(making)), watch)?;
     Ok(digest)
 }
 

@@ -42,7 +42,7 @@ pub fn copy(
         Found::Archive(digest) => {
             copying.blob(&digest)?;
             let empty = Body::Bytes(Arc::from(EMPTY_CONFIG));
-            put(&*copying.to, &Digest::of(EMPTY_CONFIG), empty, watch)?;
+            put(&*copying.to, &Digest::of(EMPTY_CONFIG), &empty, watch)?;
             let manifest = trusted(&[("artifact".to_owned(), digest)], None);
             copying.said_of(&digest)?;
             copying.to.put_manifest(&manifest, &tags(&manifest.digest()))?;
@@ -113,7 +113,7 @@ impl Copying<'_> {
             return Ok(());
         }
         let far = Far { depot: Arc::clone(&self.from), digest: *digest, at: Mutex::default() };
-        put(&*self.to, digest, Body::Made(Arc::new(far)), self.watch)
+        put(&*self.to, digest, &Body::Made(Arc::new(far)), self.watch)
     }
 
     /// Signatures and whatever else refers to a manifest.

@@ -167,14 +167,11 @@ impl Creating<'_> {
         let mut surveys = Vec::new();
         let mut locks = Vec::new();
         for folder in folders {
-            match self.survey(&folder.path, &folder.without)? {
-                Some((Some(survey), lock)) => {
-                    trees.push((folder, survey.tree().clone()));
-                    surveys.push(Arc::new(survey));
-                    locks.push(lock);
-                }
-                // One that says so is left out; the others are still wanted.
-                Some((None, _)) | None => {}
+            // One that says that there is nothing is left out; the others are still wanted.
+            if let Some((Some(survey), lock)) = self.survey(&folder.path, &folder.without)? {
+                trees.push((folder, survey.tree().clone()));
+                surveys.push(Arc::new(survey));
+                locks.push(lock);
             }
         }
         if trees.is_empty() && !parts.is_empty() && !self.wanted.allow_missing {
@@ -284,7 +281,7 @@ impl Creating<'_> {
         let manifest = match (self.wanted.format, digests, &self.wanted.target.tag) {
             (Format::TrustedArtifact, _, _) => {
                 let empty = Body::Bytes(Arc::from(EMPTY_CONFIG));
-                put(self.depot, &Digest::of(EMPTY_CONFIG), empty, self.watch)?;
+                put(self.depot, &Digest::of(EMPTY_CONFIG), &empty, self.watch)?;
                 trusted(digests, self.how.expires_after)
             }
             (Format::Native, _, None) => return Ok(()),

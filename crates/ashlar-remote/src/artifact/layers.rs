@@ -73,7 +73,7 @@ pub(super) fn push(
         let (layer, toc) = written?;
         out.out.flush().map_err(ArtifactError::Scratch)?;
         drop(out);
-        put(depot, &layer.digest, Body::File(Arc::new(file)), watch)?;
+        put(depot, &layer.digest, &Body::File(Arc::new(file)), watch)?;
         Ok((layer, toc))
     })
 }
@@ -82,14 +82,14 @@ pub(super) fn push(
 pub(super) fn put(
     depot: &dyn Depot,
     digest: &Digest,
-    body: Body,
+    body: &Body,
     watch: &Watch<'_>,
 ) -> Result<(), ArtifactError> {
     if depot.has_blob(digest)? {
         (watch.moved)(Moved { already: digest.size, ..Moved::default() });
         return Ok(());
     }
-    Ok(depot.put_blob(digest, &body, watch)?)
+    Ok(depot.put_blob(digest, body, watch)?)
 }
 
 /// Fails when it is to stop.

@@ -85,7 +85,7 @@ impl Image<'_> {
     ) -> Result<Manifest, ArtifactError> {
         let (config, manifest) =
             image(&self.tree, &self.layers, self.whiteouts, self.architecture, how.expires_after);
-        put(depot, &Digest::of(&config), Body::Bytes(Arc::from(config)), watch)?;
+        put(depot, &Digest::of(&config), &Body::Bytes(Arc::from(config)), watch)?;
         Ok(manifest)
     }
 }

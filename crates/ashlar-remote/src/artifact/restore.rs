@@ -144,7 +144,7 @@ fn fill(
     let trees = match found {
         Found::Archive(digest) => {
             let staging = Staging::make(destination)?;
-            let (files, content) = compatible::unpack(depot, &digest, &staging.new(), watch)?;
+            let (files, content) = compatible::unpack(depot, &digest, &staging.fresh(), watch)?;
             staging.publish(destination, how.existing)?;
             return Ok(Restored { destination: Some(destination.path.clone()), files, content });
         }
@@ -153,7 +153,7 @@ fn fill(
     };
     let tree = together(&trees);
     let staging = Staging::make(destination)?;
-    let laying = Laying::begin(&staging.new(), &tree)?;
+    let laying = Laying::begin(&staging.fresh(), &tree)?;
     if let Some(store) = how.store {
         from_store(store, &laying, watch)?;
     }

@@ -59,11 +59,11 @@ impl Staging {
 
     fn fill(&self) -> Result<(), DestinationError> {
         let mut builder = std::fs::DirBuilder::new();
-        builder.mode(0o700).create(self.new()).map_err(failing("make", self.new()))
+        builder.mode(0o700).create(self.fresh()).map_err(failing("make", self.fresh()))
     }
 
     /// Where new files are put.
-    pub fn new(&self) -> PathBuf {
+    pub fn fresh(&self) -> PathBuf {
         self.path.join("new")
     }
 
@@ -89,7 +89,7 @@ impl Staging {
         occupied: bool,
     ) -> Result<(), DestinationError> {
         let place = &destination.path;
-        let new = self.new();
+        let new = self.fresh();
         if destination.is_new() {
             // As a folder that was just made would be.
             let mode = destination.dir.metadata().map_err(failing("look at", place))?.mode();
@@ -126,9 +126,9 @@ impl Staging {
     ) -> Result<(), DestinationError> {
         let place = &destination.path;
         let steps = match existing {
-            Existing::Merge => merge::merging(&self.new(), place)?,
+            Existing::Merge => merge::merging(&self.fresh(), place)?,
             Existing::Refuse | Existing::Replace => {
-                merge::replacing(&self.new(), destination.names()?)?
+                merge::replacing(&self.fresh(), destination.names()?)?
             }
         };
         let old = self.path.join("old");

@@ -72,7 +72,7 @@ fn an_empty_folder_is_filled_at_once_and_stays_somebodys() {
     let staging = Staging::make(&destination).unwrap();
     assert!(staging.whole);
     assert_eq!(staging.path.parent(), folder.place.parent());
-    write(&staging.new(), NEW);
+    write(&staging.fresh(), NEW);
     assert!(all(&folder.place).is_empty());
     staging.publish(&destination, Existing::Refuse).unwrap();
     assert_eq!(all(&folder.place).len(), 5);
@@ -85,7 +85,7 @@ fn files_that_came_meanwhile_are_not_buried() {
     let folder = folder(&[]);
     let destination = folder.open();
     let staging = Staging::make(&destination).unwrap();
-    write(&staging.new(), NEW);
+    write(&staging.fresh(), NEW);
     write(&folder.place, &[("late", "late")]);
     let error = staging.publish(&destination, Existing::Refuse).unwrap_err().to_string();
     assert_eq!(error, format!("{} is not empty: it has late", folder.place.display()));
@@ -100,7 +100,7 @@ fn replacing_leaves_nothing_of_what_was_there() {
         let destination = folder.open();
         let mut staging = Staging::make(&destination).unwrap();
         staging.whole = whole;
-        write(&staging.new(), NEW);
+        write(&staging.fresh(), NEW);
         staging.publish(&destination, Existing::Replace).unwrap();
         let found: Vec<_> = all(&folder.place).into_keys().collect();
         assert_eq!(found, ["a", "a/b", "a/b/two", "a/one", "three"]);
@@ -114,8 +114,8 @@ fn merging_keeps_what_only_the_folder_has() {
     symlink("kept", folder.place.join("three")).unwrap();
     let destination = folder.open();
     let staging = Staging::make(&destination).unwrap();
-    write(&staging.new(), NEW);
-    set_mode(&staging.new().join("a/b"), 0o500).unwrap();
+    write(&staging.fresh(), NEW);
+    set_mode(&staging.fresh().join("a/b"), 0o500).unwrap();
     staging.publish(&destination, Existing::Merge).unwrap();
     let found = all(&folder.place);
     assert_eq!(found["a/one"], "644 new 1");
@@ -132,7 +132,7 @@ fn files_and_folders_of_one_name_are_not_merged() {
     let before = all(&folder.place);
     let destination = folder.open();
     let staging = Staging::make(&destination).unwrap();
-    write(&staging.new(), NEW);
+    write(&staging.fresh(), NEW);
     let error = staging.publish(&destination, Existing::Merge).unwrap_err().to_string();
     let expected = "cannot be merged with what is there: a is a file there and a folder here";
     assert_eq!(error, format!("{} {expected} and 1 more", folder.place.display()));
@@ -142,7 +142,7 @@ fn files_and_folders_of_one_name_are_not_merged() {
     fs::remove_dir_all(folder.place.join("three")).unwrap();
     symlink("/tmp", folder.place.join("a")).unwrap();
     let staging = Staging::make(&destination).unwrap();
-    write(&staging.new(), NEW);
+    write(&staging.fresh(), NEW);
     let error = staging.publish(&destination, Existing::Merge).unwrap_err().to_string();
     assert!(error.ends_with("a is a link there and a folder here"), "{error}");
 }
@@ -156,11 +156,11 @@ fn whoever_is_killed_half_way_leaves_nothing_behind() {
             let before = all(&folder.place);
             let destination = folder.open();
             let staging = Staging::make(&destination).unwrap();
-            write(&staging.new(), NEW);
-            set_mode(&staging.new().join("a/b"), 0o700).unwrap();
+            write(&staging.fresh(), NEW);
+            set_mode(&staging.fresh().join("a/b"), 0o700).unwrap();
             let steps = match existing {
-                Existing::Merge => merge::merging(&staging.new(), &folder.place).unwrap(),
-                _ => merge::replacing(&staging.new(), destination.names().unwrap()).unwrap(),
+                Existing::Merge => merge::merging(&staging.fresh(), &folder.place).unwrap(),
+                _ => merge::replacing(&staging.fresh(), destination.names().unwrap()).unwrap(),
             };
             fs::create_dir(staging.path.join("old")).unwrap();
             fs::write(staging.path.join("plan"), merge::encode(&steps)).unwrap();
@@ -190,14 +190,14 @@ fn a_step_that_fails_takes_the_others_back() {
     let before = all(&folder.place);
     let destination = folder.open();
     let staging = Staging::make(&destination).unwrap();
-    write(&staging.new(), NEW);
-    write(&staging.new(), &[("z/y", "y")]);
+    write(&staging.fresh(), NEW);
+    write(&staging.fresh(), &[("z/y", "y")]);
     // In the way of what the third step takes away.
-    let steps = merge::merging(&staging.new(), &folder.place).unwrap();
+    let steps = merge::merging(&staging.fresh(), &folder.place).unwrap();
     let last = steps.len() - 1;
     assert!(matches!(&steps[1], Step::Swap { path } if path == Path::new("a/one")), "{steps:?}");
     fs::create_dir(staging.path.join("old")).unwrap();
-    fs::remove_file(staging.new().join(steps[last].path())).unwrap();
+    fs::remove_file(staging.fresh().join(steps[last].path())).unwrap();
     for (index, step) in steps.iter().enumerate() {
         match act(&staging.path, &folder.place, index, step) {
             Ok(()) => assert!(index < last),
@@ -208,7 +208,7 @@ fn a_step_that_fails_takes_the_others_back() {
             }
         }
     }
-    fs::write(staging.new().join("z/y"), "y").unwrap();
+    fs::write(staging.fresh().join("z/y"), "y").unwrap();
     undo(&staging.path, &folder.place, &steps);
     assert_eq!(all(&folder.place), before);
 }
