@@ -77,7 +77,7 @@ fn guarded() -> (BuildGrid, Project) {
         ..Options::default()
     });
     let ca = grid.certificates().unwrap().authority();
-    let more = format!("ca = {:?}\ntoken_env = \"TEAM_TOKEN\"\ntimeout = \"5s\"\n", ca);
+    let more = format!("ca = {ca:?}\ntoken_env = \"TEAM_TOKEN\"\ntimeout = \"5s\"\n");
     let project = project(&format!("reapis://{}", grid.host()), &more);
     (grid, project)
 }
