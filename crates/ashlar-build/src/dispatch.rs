@@ -54,7 +54,16 @@ pub fn build(
         }
         let ears = Ears { tell: engine.tell, cancel: engine.cancel };
         let (store, remotes) = (engine.store, &engine.remotes);
-        let lookup = look_far(plan, store, &again, remotes, queues.shared(), Bring::Here, ears)?;
+        let lookup = look_far(
+            plan,
+            store,
+            &engine.origins,
+            &again,
+            remotes,
+            queues.shared(),
+            Bring::Here,
+            ears,
+        )?;
         remotes.hear(store, ears)?;
         hits(engine, journal, &lookup, Some(&queues), &mut summary)?;
         let lost = !remotes.lost().is_empty();

@@ -13,6 +13,7 @@ use ashlar_store::{Found, LocalStore, Store, StoreError, put};
 
 use crate::command;
 use crate::event::{ErrorKind, Event, Failure, StepOutcome};
+use crate::origin::Origins;
 use crate::remotes::{Ears, Remotes};
 use crate::roots::Trees;
 use crate::sources::source_tree;
@@ -34,6 +35,8 @@ pub struct Engine<'a> {
     pub store: &'a dyn Store,
     /// Where others find them.
     pub remotes: Remotes<'a>,
+    /// On whose word the results in the store stand.
+    pub origins: Origins<'a>,
     /// The same store, where it is one that several processes share: for locks.
     pub local: Option<&'a LocalStore>,
     /// What runs commands.
@@ -138,10 +141,11 @@ impl Engine<'_> {
                 lock
             }
         };
-        if !again && let Some(Some(found)) = self.store.steps(&[step.key])?.pop() {
+        if !again && let Some(Some(found)) = self.origins.steps(self.store, &[step.key])?.pop() {
             return Ok(Ended::found(StepOutcome::Hit, found, started));
         }
         let prepared = self.prepare(step, index, results)?;
+        let inputs = self.origins.of_inputs(|input| self.plan.steps[input].key, results)?;
         let known = match again {
             true => None,
             false => self.known(&prepared.action, shared)?,
@@ -164,6 +168,7 @@ impl Engine<'_> {
                     });
                 }
             }
+            self.origins.led(&step.key, &prepared.action, &inputs)?;
             self.store.put_step(&step.key, &prepared.action)?;
             let found = Found { action: prepared.action, result };
             return Ok(Ended { from, ..Ended::found(StepOutcome::Cutoff, found, started) });
@@ -218,7 +223,9 @@ impl Engine<'_> {
             took: if took.is_zero() { since(started) } else { took },
         };
         self.trees.know(&kept);
+        self.origins.led(&step.key, &prepared.action, &inputs)?;
         self.store.put_result(&prepared.action, &result)?;
+        self.origins.made(&prepared.action, &result)?;
         self.store.put_step(&step.key, &prepared.action)?;
         let found = Found { action: prepared.action, result };
         Ok(Ended { took, ..Ended::found(StepOutcome::Built, found, began) })
@@ -230,14 +237,14 @@ impl Engine<'_> {
         action: &Digest,
         shared: bool,
     ) -> Result<Option<(Option<usize>, ActionResult)>, Failure> {
-        if let Some(result) = self.store.result(action)? {
+        if let Some(result) = self.origins.result(self.store, action)? {
             return Ok(Some((None, result)));
         }
         if !shared || !self.remotes.any_readable() {
             return self.required().map(|()| None);
         }
         let ears = Ears { tell: self.tell, cancel: self.cancel };
-        let far = self.remotes.result(*action, self.store, ears)?;
+        let far = self.remotes.result(*action, self.store, &self.origins, ears)?;
         if far.is_none() {
             self.required()?;
         }

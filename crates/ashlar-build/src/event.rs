@@ -193,6 +193,15 @@ pub enum Event {
         /// The file that is not committed.
         why: String,
     },
+    /// A result is not sent to a remote that vouches for what it has.
+    Untrusted {
+        /// Which step.
+        id: StepId,
+        /// The name of the remote.
+        remote: String,
+        /// On whose word it stands.
+        why: String,
+    },
     /// Something people should know.
     Warning(String),
 }

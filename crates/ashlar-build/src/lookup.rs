@@ -7,6 +7,7 @@ use ashlar_plan::{Plan, StepIndex};
 use ashlar_store::{Found, Store, StoreError};
 
 use crate::event::Event;
+use crate::origin::Origins;
 use crate::remotes::{Ears, Far, Remotes};
 
 /// What looking up showed.
@@ -52,9 +53,11 @@ pub enum Bring {
 ///
 /// # Errors
 /// When the store cannot be read or written. A remote that fails has nothing.
+#[expect(clippy::too_many_arguments, reason = "all that a look at far places takes")]
 pub fn look_far(
     plan: &Plan,
     store: &dyn Store,
+    origins: &Origins<'_>,
     again: &HashSet<StepIndex>,
     remotes: &Remotes<'_>,
     shared: &[bool],
@@ -62,7 +65,10 @@ pub fn look_far(
     ears: Ears<'_>,
 ) -> Result<Lookup, StoreError> {
     if !remotes.any_readable() {
-        return look_up(plan, store, again);
+        return walk(plan, again, &mut |steps| {
+            let keys: Vec<_> = steps.iter().map(|step| plan.steps[*step].key).collect();
+            origins.steps(store, &keys)
+        });
     }
     let mut here: HashMap<StepIndex, Option<Found>> = HashMap::new();
     let mut brought: HashMap<StepIndex, usize> = HashMap::new();
@@ -75,7 +81,7 @@ pub fn look_far(
             };
             let new: Vec<_> = steps.iter().copied().filter(|s| !here.contains_key(s)).collect();
             let asked: Vec<StepKey> = keys(&new).into_iter().map(|(_, key)| key).collect();
-            here.extend(new.into_iter().zip(store.steps(&asked)?));
+            here.extend(new.into_iter().zip(origins.steps(store, &asked)?));
             let far: Vec<_> = steps
                 .iter()
                 .copied()
@@ -112,7 +118,7 @@ pub fn look_far(
             let found: Vec<_> =
                 steps.iter().map(|s| (Some(plan.steps[*s].key), lookup.found[s].clone())).collect();
             (ears.tell)(Event::Pulling { remote: remotes.name(remote), results: found.len() });
-            let kept = remotes.pull(remote, &found, store, ears)?;
+            let kept = remotes.pull(remote, &found, store, origins, ears)?;
             for ((step, (_, found)), kept) in steps.into_iter().zip(found).zip(kept) {
                 if kept {
                     here.insert(step, Some(found));

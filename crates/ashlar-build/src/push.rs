@@ -13,6 +13,7 @@ use ashlar_store::{Found, Journal, Publication, RemoteError, Watch};
 use crate::clean::unclean_steps;
 use crate::engine::Engine;
 use crate::event::{Event, Way};
+use crate::failure::chain;
 use crate::lookup::shared_steps;
 use crate::remotes::Ears;
 
@@ -165,6 +166,7 @@ impl Queues {
             });
             remotes.tally(index).unclean += before - batch.len();
         }
+        self.keep_back(engine, index, &mut batch);
         if batch.is_empty() {
             return;
         }
@@ -173,17 +175,19 @@ impl Queues {
             return;
         }
         let ears = Ears { tell: engine.tell, cancel: engine.cancel };
-        let publications: Vec<Publication> =
-            batch.iter().map(|item| publication(engine, journal, item)).collect();
         let name: Arc<str> = remotes.name(index).into();
         let go_on = || stop.go_on();
+        let publications: Vec<Publication> = batch
+            .iter()
+            .map_while(|item| go_on().then(|| publication(engine, journal, item, ears)))
+            .collect();
         let moved = |moved| {
             let remote = Arc::clone(&name);
             (engine.tell)(Event::Moving { remote, way: Way::Push, moved });
         };
         let warn = |text: String| remotes.say(ears, format!("remote {name}: {text}"));
         let watch = Watch { go_on: &go_on, moved: &moved, warn: &warn };
-        let sent = if go_on() {
+        let sent = if publications.len() == batch.len() && go_on() {
             remotes.shared(index).remote.push(engine.store, &publications, &watch)
         } else {
             batch.iter().map(|_| Err(RemoteError::Stopped)).collect()
@@ -202,6 +206,29 @@ impl Queues {
                 }
             }
         }
+    }
+}
+
+impl Queues {
+    /// Where a signature says that somebody vouches for a result: not for what others said.
+    fn keep_back(&self, engine: &Engine<'_>, index: usize, batch: &mut Vec<Item>) {
+        let to = engine.remotes.shared(index);
+        if !to.signs && to.keys.is_empty() {
+            return;
+        }
+        let before = batch.len();
+        batch.retain(|item| {
+            let step = &engine.plan.steps[item.step];
+            let why = match engine.origins.of(&step.key, &item.found) {
+                Ok(trust) => trust.objection(to.keys),
+                Err(error) => Some(format!("the journal cannot be read: {}", chain(&error))),
+            };
+            let Some(why) = why else { return true };
+            let (id, remote) = (step.id.clone(), engine.remotes.name(index));
+            (engine.tell)(Event::Untrusted { id, remote, why });
+            false
+        });
+        engine.remotes.tally(index).untrusted += before - batch.len();
     }
 }
 
@@ -251,7 +278,7 @@ impl Stop<'_, '_> {
 }
 
 /// All that a remote is told of a result.
-fn publication(engine: &Engine<'_>, journal: &Journal, item: &Item) -> Publication {
+fn publication(engine: &Engine<'_>, journal: &Journal, item: &Item, ears: Ears<'_>) -> Publication {
     let step = &engine.plan.steps[item.step];
     let found = &item.found;
     let project = &engine.project.name;
@@ -261,7 +288,7 @@ fn publication(engine: &Engine<'_>, journal: &Journal, item: &Item) -> Publicati
         result: found.result.clone(),
         lineage: format!("{project}/{}/{}", step.id.module, step.id.step),
         earlier: earlier(engine, journal, item),
-        provenance: provenance(engine, journal, item),
+        provenance: provenance(engine, item, ears),
     }
 }
 
@@ -288,17 +315,30 @@ fn earlier(engine: &Engine<'_>, journal: &Journal, item: &Item) -> Vec<Digest> {
     outputs
 }
 
-/// What is said of a result that came from a remote is what that remote said of it.
-fn provenance(engine: &Engine<'_>, journal: &Journal, item: &Item) -> Option<Vec<u8>> {
-    let from = item.from.or_else(|| {
-        let name = journal.by_key(&engine.plan.steps[item.step].key).ok()??.from?;
-        (0..engine.remotes.count()).find(|index| engine.remotes.name(*index) == name)
-    });
-    let Some(from) = from else {
-        return Some(crate::provenance::predicate(engine, item.step, &item.found));
+/// What is said of a result that came from a remote is what that remote said of it, as long as it
+/// is there to be asked; nothing is made up. Without provenance a result is still a result.
+fn provenance(engine: &Engine<'_>, item: &Item, ears: Ears<'_>) -> Option<Vec<u8>> {
+    let remotes = &engine.remotes;
+    let from = match item.from {
+        Some(from) => from,
+        None => {
+            let trust = engine.origins.of_action(&item.found.action, &item.found.result).ok()?;
+            let Some(name) = trust.remote() else {
+                return Some(crate::provenance::predicate(engine, item.step, &item.found));
+            };
+            (0..remotes.count()).find(|index| remotes.name(*index) == name)?
+        }
     };
-    // Without provenance the result is still a result.
-    let statement = engine.remotes.shared(from).remote.provenance(&item.found).ok()??;
+    if !remotes.is_readable(from) {
+        return None;
+    }
+    let statement = match remotes.shared(from).remote.provenance(&item.found) {
+        Ok(statement) => statement?,
+        Err(error) => {
+            remotes.failed(from, Way::Pull, &error, ears);
+            return None;
+        }
+    };
     let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
     // Where a remote cannot keep a statement about a digest, it keeps the predicate.
     let predicate = statement.get("predicate").unwrap_or(&statement);

@@ -13,6 +13,7 @@ use ashlar_store::{Found, Moved, Remote, RemoteError, Store, StoreError, Watch};
 
 use crate::event::{Event, Way};
 use crate::failure::chain;
+use crate::origin::{Keys, Origins};
 
 /// How many results are brought in one call. What was brought is kept before the next ones are,
 /// so that a run that is killed has not moved everything in vain.
@@ -27,6 +28,10 @@ pub struct Shared<'a> {
     pub read: bool,
     /// Which results are left there.
     pub write: Write,
+    /// The keys one of which has to have signed what comes from there; none: anything comes.
+    pub keys: &'a Keys,
+    /// Whether what is left there is signed.
+    pub signs: bool,
 }
 
 /// Whom a run tells, and what stops it.
@@ -78,6 +83,8 @@ pub struct Tally {
     pub unsent: usize,
     /// How many stay here because files that they were made from are not committed.
     pub unclean: usize,
+    /// How many stay here because they stand on the word of a remote that is not to be vouched for.
+    pub untrusted: usize,
     /// Why it was not used any more, if it was not.
     pub gone: Option<String>,
 }
@@ -143,6 +150,11 @@ impl<'a> Remotes<'a> {
         self.all[index].writable.load(Ordering::Relaxed)
     }
 
+    /// Whether a remote is still read.
+    pub(crate) fn is_readable(&self, index: usize) -> bool {
+        self.all[index].readable.load(Ordering::Relaxed)
+    }
+
     /// Whether any is still read.
     pub(crate) fn any_readable(&self) -> bool {
         self.all.iter().any(|one| one.readable.load(Ordering::Relaxed))
@@ -187,6 +199,7 @@ impl<'a> Remotes<'a> {
         &self,
         action: Digest,
         into: &dyn Store,
+        origins: &Origins<'_>,
         ears: Ears<'_>,
     ) -> Result<Option<Far>, StoreError> {
         for (index, one) in self.all.iter().enumerate() {
@@ -203,7 +216,8 @@ impl<'a> Remotes<'a> {
             };
             let Some(result) = result else { continue };
             let found = Found { action, result };
-            if self.pull(index, &[(None, found.clone())], into, ears)?.pop() == Some(true) {
+            let wanted = [(None, found.clone())];
+            if self.pull(index, &wanted, into, origins, ears)?.pop() == Some(true) {
                 return Ok(Some((index, found)));
             }
         }
@@ -220,6 +234,7 @@ impl<'a> Remotes<'a> {
         index: usize,
         wanted: &[(Option<StepKey>, Found)],
         into: &dyn Store,
+        origins: &Origins<'_>,
         ears: Ears<'_>,
     ) -> Result<Vec<bool>, StoreError> {
         let one = &self.all[index];
@@ -239,6 +254,8 @@ impl<'a> Remotes<'a> {
                         for ((place, moved), (key, found)) in here.iter_mut().zip(moved).zip(wanted)
                         {
                             let Some(moved) = moved else { continue };
+                            let keys = one.shared.keys;
+                            origins.came(&one.name, keys, key.as_ref(), found, into)?;
                             *place = keep(into, key.as_ref(), found)?;
                             if *place {
                                 let mut tally = lock(&one.tally);

@@ -81,7 +81,7 @@ pub fn pull(engine: &Engine<'_>, journal: &Journal, beneath: bool) -> Result<Tra
     steps.dedup();
     let keys: Vec<_> = steps.iter().map(|step| plan.steps[*step].key).collect();
     let mut transfer = Transfer { results: steps.len(), ..Transfer::default() };
-    let here = store.steps(&keys)?;
+    let here = engine.origins.steps(store, &keys)?;
     let mut left: Vec<StepIndex> =
         steps.into_iter().zip(here).filter_map(|(s, f)| f.is_none().then_some(s)).collect();
     transfer.here = transfer.results - left.len();
@@ -101,7 +101,7 @@ pub fn pull(engine: &Engine<'_>, journal: &Journal, beneath: bool) -> Result<Tra
             (ears.tell)(Event::Pulling { remote: remotes.name(remote), results: wanted.len() });
             let asked: Vec<_> =
                 wanted.iter().map(|(s, f)| (Some(plan.steps[*s].key), f.clone())).collect();
-            let kept = remotes.pull(remote, &asked, store, ears)?;
+            let kept = remotes.pull(remote, &asked, store, &engine.origins, ears)?;
             let mut came: HashMap<StepIndex, Found> = HashMap::new();
             for ((step, found), kept) in wanted.into_iter().zip(kept) {
                 if kept {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ashlar_build::{Remotes, Shared};
+use ashlar_build::{Keys, Remotes, Shared};
+use ashlar_object::Digest;
 use ashlar_recipe::{Layout, Token, Write};
 use ashlar_remote::{BucketKeys, Definition, Secret};
 use ashlar_store::Remote;
@@ -15,6 +16,8 @@ pub struct Opened {
     pub remote: Box<dyn Remote>,
     pub read: bool,
     pub write: Write,
+    keys: Keys,
+    signs: bool,
 }
 
 /// Opens those remotes of the session that `wanted` picks. Nothing is contacted.
@@ -32,7 +35,9 @@ pub fn open(
             let message = said.unwrap_or(&failed.message);
             Failed { message: format!("remote {}: {message}", written.name), ..failed }
         })?;
-        all.push(Opened { remote, read: written.read, write: written.write });
+        let keys = keys(&session.folder, written)?;
+        let signs = written.sign.is_some();
+        all.push(Opened { remote, read: written.read, write: written.write, keys, signs });
     }
     Ok(all)
 }
@@ -47,9 +52,36 @@ pub fn open_used(session: &Session) -> Result<Vec<Opened>, Failed> {
 
 /// The remotes of a run.
 pub fn of_run(opened: &[Opened], required: bool) -> Remotes<'_> {
-    let shared =
-        opened.iter().map(|one| Shared { remote: &*one.remote, read: one.read, write: one.write });
+    let shared = opened.iter().map(|one| Shared {
+        remote: &*one.remote,
+        read: one.read,
+        write: one.write,
+        keys: &one.keys,
+        signs: one.signs,
+    });
     Remotes::new(shared.collect(), required)
+}
+
+/// Where every remote that is read requires signatures: with which keys each. Empty otherwise.
+pub fn accepted(folder: &Path, remotes: &[ashlar_recipe::Remote]) -> Result<Vec<Keys>, Failed> {
+    let read = || remotes.iter().filter(|remote| remote.read);
+    if read().any(|remote| remote.require_signature.is_empty()) {
+        return Ok(Vec::new());
+    }
+    read().map(|remote| keys(folder, remote)).collect()
+}
+
+/// The public keys of a remote, by what is in their files.
+fn keys(folder: &Path, remote: &ashlar_recipe::Remote) -> Result<Keys, Failed> {
+    let print = |path: &PathBuf| {
+        let path = resolved(folder, path);
+        let bytes = std::fs::read(&path).map_err(|error| {
+            let (name, shown) = (&remote.name, path.display());
+            Failed::usage(format!("remote {name}: cannot read the key {shown}: {error}"))
+        })?;
+        Ok(Digest::of(bytes.trim_ascii()).hex())
+    };
+    remote.require_signature.iter().map(print).collect()
 }
 
 fn definition(folder: &Path, remote: &ashlar_recipe::Remote) -> Result<Definition, Failed> {

@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use ashlar_build::{
-    Engine, Event, Folder, Memo, Remotes, Trees, Update, complete, facts, find_project,
-    missing_in_lock, read_lock, write_lock,
+    Engine, Event, Folder, Keys, Memo, Origins, Remotes, Trees, Update, complete, facts,
+    find_project, missing_in_lock, read_lock, write_lock,
 };
 use ashlar_execute::{Cancel, Jobs, OnOutput, Rights, Sandbox, SandboxOptions, rights};
 use ashlar_object::{CanonicalHasher, Digest, StepKey, Tree};
@@ -191,6 +191,11 @@ impl Session {
         Ok(Self { globals, store, folder, project, remotes, stat })
     }
 
+    /// Where signatures are required of everything that comes from elsewhere: by which keys.
+    pub fn accepted(&self) -> Result<Vec<Keys>, Failed> {
+        crate::remotes::accepted(&self.folder, &self.remotes)
+    }
+
     /// How many jobs run at once.
     pub fn jobs(&self) -> usize {
         self.globals.jobs.map_or_else(
@@ -349,6 +354,7 @@ impl Session {
         let options = SandboxOptions { owner_base, helper, keep_failed: false, on_output };
         let sandbox = Sandbox::new(Arc::clone(&self.store), options);
         let jobs = Jobs::new(self.jobs())?;
+        let accepted = self.accepted()?;
         self.with_fetcher(|_, fetcher| {
             let engine = Engine {
                 project: &self.project,
@@ -357,6 +363,7 @@ impl Session {
                 plan,
                 store: &*self.store,
                 remotes,
+                origins: Origins::new(self.store.journal(), accepted),
                 local: Some(&self.store),
                 executor: &sandbox,
                 fetcher,

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ashlar_build::{
-    Engine, Event, Folder, Options, Remotes, Shared, StepOutcome, Summary, Transfer, Trees, build,
-    facts,
+    Engine, Event, Folder, Keys, Options, Origins, Remotes, Shared, StepOutcome, Summary, Transfer,
+    Trees, build, facts,
 };
 use ashlar_execute::{
     Cancel, ExecuteError, Executor, Finished, Jobs, Kept, Outcome, Request, Root,
@@ -17,7 +17,7 @@ use ashlar_object::{Digest, File, Meta, Node, Time, Tree};
 use ashlar_plan::plan;
 use ashlar_recipe::{Lock, ModuleName, Write, load};
 use ashlar_source::{Apt, Fetcher, digest_file};
-use ashlar_store::{Journal, MemoryRemote, MemoryStore, Store, put};
+use ashlar_store::{Journal, MemoryRemote, MemoryStore, Remote as _, Store, put};
 
 /// "Runs" a module: its only output is a file of its name, holding the script and what the
 /// dependencies' files hold, comments left out. A script with `fail` in it fails.
@@ -79,6 +79,11 @@ pub type Began<'a> = dyn Fn(&str, &Cancel) + Sync + 'a;
 pub struct Beside<'a> {
     pub remotes: Vec<(&'a MemoryRemote, bool, Write)>,
     pub required: bool,
+    /// The keys that remotes require, by name, and which of them sign.
+    pub keys: BTreeMap<&'a str, Keys>,
+    pub signs: Vec<&'a str>,
+    /// What the project takes from its own store.
+    pub accepted: Vec<Keys>,
     /// Called when a step begins.
     pub began: Option<&'a Began<'a>>,
 }
@@ -189,10 +194,13 @@ impl World {
         let fetcher = Fetcher::new(&self.store, root.join("fetch"), true, &apt, &none, &nothing);
         let jobs = Jobs::new(1).unwrap();
         let store: &dyn Store = &self.store;
+        let none_required = Keys::new();
         let shared = beside.remotes.iter().map(|(remote, read, write)| Shared {
             remote: *remote,
             read: *read,
             write: *write,
+            keys: beside.keys.get(remote.name()).unwrap_or(&none_required),
+            signs: beside.signs.contains(&remote.name()),
         });
         let engine = Engine {
             project: &project,
@@ -201,6 +209,7 @@ impl World {
             plan: &plan,
             store,
             remotes: Remotes::new(shared.collect(), beside.required),
+            origins: Origins::new(&self.journal, beside.accepted.clone()),
             local: None,
             executor: fake,
             fetcher: &fetcher,

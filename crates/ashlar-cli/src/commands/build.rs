@@ -45,7 +45,8 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
         // Entering a namespace takes longer than finding that there is nothing to build.
         let nothing = HashSet::new();
-        if args.rebuild || !look_up(&plan, &*session.store, &nothing)?.run.is_empty() {
+        let strict = !session.accepted()?.is_empty();
+        if args.rebuild || strict || !look_up(&plan, &*session.store, &nothing)?.run.is_empty() {
             enter_namespace()?;
         }
     }
@@ -67,7 +68,9 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
             show.event(Event::Warning(Failed::from(error).message));
         }
     }
+    // What is in the store may be replaced by what this project does not take.
     if summary.hit == summary.modules
+        && session.accepted()?.is_empty()
         && let Some(name) = memo
         && let Some(memo) = Memo::of(&session.project, &session.folder, &facts, &plan, began)
     {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use ashlar_build::{
-    Bring, Ears, Event, human_duration, look_far, shared_steps, unclean_steps, why,
+    Bring, Ears, Event, Origins, human_duration, look_far, shared_steps, unclean_steps, why,
 };
 use ashlar_execute::Cancel;
 use ashlar_plan::{Plan, StepIndex, forecast};
@@ -28,7 +28,15 @@ pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
     let ears = Ears { tell: &tell, cancel: &cancel };
     let shared = shared_steps(&session.project, &plan);
     let nothing = HashSet::new();
-    let lookup = look_far(&plan, &*session.store, &nothing, &run, &shared, Bring::Nothing, ears)?;
+    let origins = Origins::new(session.store.journal(), session.accepted()?);
+    let store = &*session.store;
+    let lookup = look_far(&plan, store, &origins, &nothing, &run, &shared, Bring::Nothing, ears)?;
+    // Nothing is brought, so this is where remotes say what they came upon.
+    for one in &opened {
+        for text in one.remote.take_warnings() {
+            tell(Event::Warning(format!("remote {}: {text}", one.remote.name())));
+        }
+    }
     // Only where it decides about anything: git is asked for it.
     let clean = opened.iter().any(|one| one.write == Write::Clean) && !lookup.run.is_empty();
     let unclean = match clean {

@@ -34,6 +34,10 @@ impl Json {
                 "event": "unclean", "module": id.module, "step": id.step, "remote": remote,
                 "message": why,
             })),
+            Event::Untrusted { id, remote, why } => line(&json!({
+                "event": "untrusted", "module": id.module, "step": id.step, "remote": remote,
+                "message": why,
+            })),
             Event::Warning(text) => line(&json!({ "event": "warning", "message": text })),
         }
     }

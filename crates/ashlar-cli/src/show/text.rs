@@ -121,10 +121,12 @@ impl Text {
                     live.transfers.moved(&remote, way, moved);
                 }
             }
-            Event::Unclean { id, remote, why } if self.verbose => {
+            Event::Unclean { id, remote, why } | Event::Untrusted { id, remote, why }
+                if self.verbose =>
+            {
                 self.say(&format!("{} {id} to {remote}: {why}", self.paint.dim("not pushed")));
             }
-            Event::Unclean { .. } => {}
+            Event::Unclean { .. } | Event::Untrusted { .. } => {}
             Event::Warning(text) => self.say(&format!("{} {text}", self.paint.yellow("warning:"))),
         }
     }

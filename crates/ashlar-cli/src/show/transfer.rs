@@ -109,6 +109,12 @@ pub fn lines(tally: &Tally) -> Vec<String> {
             "not pushed to {remote}: {results} made from files that are not committed (-v names them)"
         ));
     }
+    if tally.untrusted > 0 {
+        let results = count(tally.untrusted, "result");
+        lines.push(format!(
+            "not pushed to {remote}: {results} on the word of remotes that it does not vouch for (-v names them)"
+        ));
+    }
     if tally.unsent > 0 {
         let results = count(tally.unsent, "result");
         lines.push(format!(
@@ -133,6 +139,7 @@ pub fn event(tally: &Tally) -> Value {
         "pushed": tally.pushed, "pushed_bytes": tally.pushed_bytes.bytes,
         "pushed_already": tally.pushed_bytes.already,
         "failed": tally.failed, "unsent": tally.unsent, "unclean": tally.unclean,
+        "untrusted": tally.untrusted,
         "gone": tally.gone,
     })
 }

@@ -258,7 +258,7 @@ fn what_programs_read() {
     assert_eq!(
         fields.join(" "),
         "event failed gone pulled pulled_already pulled_bytes pushed pushed_already pushed_bytes \
-         remote unclean unsent"
+         remote unclean unsent untrusted"
     );
     assert!(team["pulled_bytes"].as_u64().unwrap() > 0);
     assert_eq!(ran.summary()["hit"], 1, "the summary is last");

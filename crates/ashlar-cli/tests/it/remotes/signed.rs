@@ -44,3 +44,29 @@ fn only_what_was_signed_is_taken() {
     let args = ["build", "--json", "app", "--remote", "team=read"];
     assert_eq!(from(&elsewhere(&project, "last", &args).good()), "app:team");
 }
+
+#[test]
+fn nobody_signs_what_anybody_left() {
+    let project = with_folder();
+    key(&project.root, "ci");
+    // Somebody fills the place that anybody writes to.
+    elsewhere(&project, "attacker", &["build", "app"]).good();
+    let text = project.read("ashlar.toml");
+    let release = "[[remote]]\nname = \"release\"\nurl = \"dir:../release\"\nwrite = true\n\
+                   sign = \"ci.key\"\nrequire_signature = [\"ci.pub\"]\n";
+    // The signed place stands before it, so that what comes would be left there.
+    let at = text.find("[[remote]]").unwrap();
+    project.file("ashlar.toml", format!("{}{release}{}", &text[..at], &text[at..]));
+    let ran = elsewhere(&project, "ci", &["build", "--json", "app"]).good();
+    assert_eq!(from(&ran), "app:team");
+    let release = tally(&ran, "release");
+    assert_eq!((&release["pushed"], &release["untrusted"]), (&0.into(), &1.into()), "{release}");
+    let ran = elsewhere(&project, "ci", &["push", "-v", "app", "--to", "release"]).good();
+    ran.says("it comes from remote team, or from what does, which requires no signature");
+    // Where only signed results are taken, what is in the store already does not count.
+    let strict = ["build", "--json", "app", "--remote", "team=off"];
+    let ran = elsewhere(&project, "ci", &strict).good();
+    assert_eq!(tally(&ran, "release")["untrusted"], 0);
+    assert_eq!(ran.summary()["hit"], 0, "{}", ran.out);
+    assert_eq!(from(&elsewhere(&project, "reader", &strict).good()), "app:release");
+}
