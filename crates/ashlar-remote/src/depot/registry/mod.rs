@@ -106,6 +106,12 @@ impl Registry {
         self.access.grant("pull,push", None)
     }
 
+    /// The right to write to an address that an answer named. Uploads may go on elsewhere, as at a
+    /// store behind the registry: what lets us into the registry is not for that place to know.
+    fn writer_of(&self, to: &Url) -> Option<Arc<dyn Authorize>> {
+        (to.origin() == self.address.base.origin()).then(|| self.writer())
+    }
+
     /// The error that an answer stands for, with what can be done about it.
     fn error(&self, answer: &Answer) -> RemoteError {
         match answer.error() {

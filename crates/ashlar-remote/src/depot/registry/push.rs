@@ -149,8 +149,8 @@ impl Registry {
         watch: &Watch<'_>,
         told: &mut u64,
     ) -> Result<Session, Failure> {
-        let request = Request::new(Method::PATCH, session.to)
-            .authorize(Some(self.writer()))
+        let request = Request::new(Method::PATCH, session.to.clone())
+            .authorize(self.writer_of(&session.to))
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_RANGE, &format!("{}-{}", range.start, range.end - 1))
             .payload(Payload::Part(body.clone(), range.clone()));
@@ -179,8 +179,9 @@ impl Registry {
     ) -> Result<(), Failure> {
         let mut to = session.to;
         to.query_pairs_mut().append_pair("digest", &format!("sha256:{}", digest.hex()));
+        let with = self.writer_of(&to);
         let mut request = Request::put(to, Payload::Empty)
-            .authorize(Some(self.writer()))
+            .authorize(with)
             .header(CONTENT_TYPE, "application/octet-stream");
         if session.at == 0 && digest.size > 0 {
             request = request.payload(Payload::Part(body.clone(), 0..digest.size));
@@ -213,7 +214,7 @@ impl Registry {
         if digest.size <= self.sizes.whole {
             return Ok(Again::Anew);
         }
-        let request = Request::get(to.clone()).authorize(Some(self.writer()));
+        let request = Request::get(to.clone()).authorize(self.writer_of(to));
         let answer = self.client.send(&request, None)?;
         if !answer.status.is_success() {
             return Ok(Again::Anew);
@@ -277,7 +278,8 @@ impl Registry {
     /// Gives an upload up. Registries forget those that nobody ends, so failing is no harm.
     fn cancel(&self, answer: &Answer, asked: &Url) {
         if let Ok(to) = self.location(answer, asked) {
-            let request = Request::new(Method::DELETE, to).authorize(Some(self.writer()));
+            let with = self.writer_of(&to);
+            let request = Request::new(Method::DELETE, to).authorize(with);
             let _ = self.client.attempt(&request, None, &mut 0);
         }
     }

@@ -74,6 +74,47 @@ fn basic_authentication() {
 }
 
 #[test]
+fn an_upload_that_goes_on_elsewhere_goes_without_what_lets_us_in() {
+    let (registry, elsewhere) = (Proxy::alone(), Proxy::alone());
+    let to = format!("{}/upload?state=1", elsewhere.url());
+    let leads: ashlar_testbed::proxy::Ask = Arc::new(move |request| {
+        Some(match request.header("authorization") {
+            Some(_) => Served::status(202).header("Location", &to),
+            None => Served::status(401).header("WWW-Authenticate", "Basic realm=\"here\""),
+        })
+    });
+    registry.add(Rule::on("POST", "/", Fault::Ask(leads)));
+    registry.add(Rule::on("HEAD", "/", Fault::Answer(Served::status(404))));
+    // It asks for it, too.
+    let wants = Served::status(401).header("WWW-Authenticate", "Basic realm=\"there\"");
+    elsewhere.add(Rule::on("PATCH", "/", Fault::Answer(Served::status(503))).times(1));
+    elsewhere.add(Rule::on(
+        "PATCH",
+        "/",
+        Fault::Answer(Served::status(202).header("Location", "/u")),
+    ));
+    elsewhere.add(Rule::on("PUT", "/", Fault::Answer(Served::status(201))).times(2));
+    elsewhere.add(Rule::on("*", "/", Fault::Answer(wants)));
+    let folder = folder();
+    let host = registry.host();
+    let depot = depot(&host, &login(&folder, &host, &WRITER));
+    // Whole, in parts, asked for how far it came, and given up.
+    put(&depot, &content(1000, 1));
+    put(&depot, &content(300_000, 2));
+    assert!(!depot.mount_blob(&Digest::of(b"x"), "team/other").expect("asked"));
+    assert_eq!(depot.may_write().expect("asked"), Ok(()));
+    let error = depot.put_blob(&Digest::of(b"y"), &bytes(b"y"), &Watch::NOBODY);
+    assert!(matches!(error, Err(RemoteError::Refused { .. })), "{error:?}");
+
+    assert!(registry.requests().iter().any(|one| one.header("authorization").is_some()));
+    for method in ["PUT", "PATCH", "GET", "DELETE"] {
+        let sent = elsewhere.requests_to(method, "/");
+        assert!(!sent.is_empty(), "{method}");
+        assert!(sent.iter().all(|one| one.header("authorization").is_none()), "{method}");
+    }
+}
+
+#[test]
 fn tokens_are_fetched_for_what_is_done_and_kept() {
     let registry = docker_registry(&Kind { auth: Auth::Token, delete: true, ..Kind::default() });
     let folder = folder();
