@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{
@@ -18,7 +18,8 @@ use url::Url;
 
 use ashlar_store::{Moved, RemoteError, Watch};
 
-use super::request::{Answer, Payload, Request};
+use super::pace::Pace;
+use super::request::{Answer, LIMIT, Payload, Request};
 use super::retry::{self, Failure, Patience, Policy};
 use super::shown::{excerpt, is_loopback, shown};
 use super::tls::Identity;
@@ -31,6 +32,9 @@ const TICK: Duration = Duration::from_millis(50);
 const REDIRECTS: usize = 10;
 /// How much of an error's text is read.
 const ERROR_TEXT: usize = 64 * 1024;
+/// For how many stalls' time the body of a small answer may come: a manifest, a token, a page of
+/// tags, that trickles in just fast enough not to be slow.
+const WHOLE: u32 = 4;
 
 /// How a client is to be.
 #[derive(Clone, Debug)]
@@ -81,6 +85,8 @@ pub(crate) enum Fault {
     Connect(String),
     #[error("nothing came or went for {} s", .0.as_secs_f32())]
     Stalled(Duration),
+    #[error("only {bytes} bytes came in {} s", .waited.as_secs_f32())]
+    Slow { bytes: u64, waited: Duration },
     #[error("the connection was cut: {0}")]
     Cut(String),
     #[error("it answers {0}")]
@@ -289,14 +295,24 @@ impl Client {
         watch: Option<&Watch<'_>>,
     ) -> Result<Bytes, Failure> {
         let success = response.status().is_success();
+        let began = Instant::now();
+        // Long listings take as long as they take.
+        let most = if limit <= LIMIT { self.inner.timeout * WHOLE } else { Duration::MAX };
+        let mut pace = self.pace();
         let read = async {
             let mut whole = BytesMut::new();
             loop {
-                let activity = Activity::new();
-                let chunk = self.guarded(response.chunk(), &activity, watch, &mut 0).await?;
-                let Some(chunk) = chunk.map_err(|error| self.failure(error))? else {
+                let chunk = self.next_piece(&mut response, &mut pace, watch).await?;
+                let Some(chunk) = chunk else {
                     return Ok(whole.freeze());
                 };
+                let came = (whole.len() + chunk.len()) as u64;
+                if began.elapsed() > most {
+                    return Err(Failure::transient(Fault::Slow {
+                        bytes: came,
+                        waited: began.elapsed(),
+                    }));
+                }
                 if whole.len() + chunk.len() > limit {
                     if !success {
                         return Ok(whole.freeze());
@@ -313,12 +329,34 @@ impl Client {
         self.wait(read)?
     }
 
+    /// What watches that a body does not trickle.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.inner.timeout)
+    }
+
     /// The next piece of a body, or `None` at its end.
-    pub(super) fn piece(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
+    pub(super) fn piece(
+        &self,
+        response: &mut Response,
+        pace: &mut Pace,
+    ) -> Result<Option<Bytes>, Failure> {
+        self.wait(self.next_piece(response, pace, None))?
+    }
+
+    async fn next_piece(
+        &self,
+        response: &mut Response,
+        pace: &mut Pace,
+        watch: Option<&Watch<'_>>,
+    ) -> Result<Option<Bytes>, Failure> {
         let activity = Activity::new();
-        let mut told = 0;
-        let next = self.guarded(response.chunk(), &activity, None, &mut told);
-        self.wait(next)??.map_err(|error| self.failure(error))
+        let began = Instant::now();
+        let next = self.guarded(response.chunk(), &activity, watch, &mut 0).await?;
+        let next = next.map_err(|error| self.failure(error))?;
+        if let Some(bytes) = &next {
+            pace.after(began.elapsed(), bytes.len()).map_err(Failure::transient)?;
+        }
+        Ok(next)
     }
 
     /// Waits for something while things move and `watch` says to go on.

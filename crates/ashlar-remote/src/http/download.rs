@@ -10,6 +10,7 @@ use reqwest::{Method, Response, StatusCode};
 use ashlar_store::RemoteError;
 
 use super::client::{Client, Fault};
+use super::pace::Pace;
 use super::request::{Answer, Request};
 use super::retry::{self, Failure, Patience};
 use super::shown::excerpt;
@@ -39,6 +40,7 @@ pub(crate) struct Download {
 #[derive(Debug)]
 struct Flow {
     response: Response,
+    pace: Pace,
     chunk: Bytes,
     /// How many bytes come before those that are wanted: from servers that know no ranges.
     skip: u64,
@@ -120,7 +122,7 @@ impl Download {
         if self.tag.is_none() && !redirected {
             self.tag = response.headers().get(ETAG).filter(strong).cloned();
         }
-        self.flow = Some(Flow { response, chunk: Bytes::new(), skip });
+        self.flow = Some(Flow { response, pace: self.client.pace(), chunk: Bytes::new(), skip });
         Ok(true)
     }
 
@@ -163,7 +165,12 @@ impl Download {
             .get(reqwest::header::RETRY_AFTER)
             .and_then(|value| retry::retry_after(value.to_str().ok()?));
         // The beginning of the text is enough to say why, and no text is no harm.
-        let text = self.client.piece(&mut response).ok().flatten().unwrap_or_default();
+        let text = self
+            .client
+            .piece(&mut response, &mut self.client.pace())
+            .ok()
+            .flatten()
+            .unwrap_or_default();
         let answer = Answer {
             status,
             headers: response.headers().clone(),
@@ -204,7 +211,7 @@ impl Download {
                 self.at += length as u64;
                 return Ok(Some(length));
             }
-            match self.client.piece(&mut flow.response)? {
+            match self.client.piece(&mut flow.response, &mut flow.pace)? {
                 Some(chunk) => flow.chunk = chunk,
                 None => return Ok(None),
             }
@@ -220,7 +227,7 @@ impl Download {
             return Ok(());
         }
         let more = !flow.chunk.is_empty()
-            || matches!(self.client.piece(&mut flow.response), Ok(Some(more)) if !more.is_empty());
+            || matches!(self.client.piece(&mut flow.response, &mut flow.pace), Ok(Some(more)) if !more.is_empty());
         if more { Err(self.wrong("more bytes came than there should be")) } else { Ok(()) }
     }
 

@@ -187,6 +187,78 @@ fn a_stall_in_either_direction_ends() {
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
+/// A server whose bodies never end and come a byte at a time. It ends with who reads from it.
+fn trickling(length: usize, every: Duration) -> Url {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let at = format!("http://{}/x", listener.local_addr().expect("its address"));
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else { return };
+            std::thread::spawn(move || {
+                use std::io::Write as _;
+                let mut asked = [0; 4096];
+                let Ok(_) = connection.read(&mut asked) else { return };
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                let mut sent = connection.write_all(head.as_bytes());
+                while sent.is_ok() {
+                    std::thread::sleep(every);
+                    sent = connection.write_all(b"x");
+                }
+            });
+        }
+    });
+    Url::parse(&at).expect("an address")
+}
+
+#[test]
+fn what_trickles_is_given_up_on() {
+    let at = trickling(1_000_000, Duration::from_millis(20));
+    let options = Options { timeout: Duration::from_millis(500), ..Options::default() };
+    let client = Client::new(&at, &options).expect("a client");
+    let began = Instant::now();
+    let error = client.send(&Request::get(at.clone()), None).expect_err("it never ends");
+    assert!(matches!(error, RemoteError::Unreachable { .. }), "{error:?}");
+    assert!(all(&error).contains("bytes came in"), "{}", all(&error));
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+
+    let began = Instant::now();
+    let opened = client.open(Request::get(at), 0..1_000_000, Some(1_000_000));
+    let error = opened.and_then(read_all).expect_err("it never ends");
+    assert!(matches!(error, RemoteError::Unreachable { .. }), "{error:?}");
+    assert!(all(&error).contains("bytes came in"), "{}", all(&error));
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_small_answer_has_a_time_for_all_of_it() {
+    // Some 3 KiB a second are not slow.
+    let at = trickling(1_000_000, Duration::from_micros(200));
+    let options = Options { timeout: Duration::from_millis(400), ..Options::default() };
+    let client = Client::new(&at, &options).expect("a client");
+    let began = Instant::now();
+    let error = client.send(&Request::get(at), None).expect_err("it never ends");
+    assert!(matches!(error, RemoteError::Unreachable { .. }), "{error:?}");
+    let whole = Duration::from_millis(1600);
+    assert!((whole..whole * 3).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
+
+#[test]
+fn only_waiting_counts_as_slowness() {
+    let second = Duration::from_secs(1);
+    let mut pace = pace::Pace::new(second * 30);
+    // Who reads slowly does not wait.
+    for _ in 0..1000 {
+        pace.after(Duration::ZERO, 1).expect("it is there already");
+    }
+    for _ in 0..100 {
+        pace.after(second, 1100).expect("fast enough");
+    }
+    let slow = (0..60).find_map(|round| pace.after(second, 1000).err().map(|fault| (round, fault)));
+    let (round, fault) = slow.expect("too slow");
+    assert!(round > 5, "{round}: {fault}");
+    assert!(fault.to_string().contains("bytes came in 30 s"), "{fault}");
+}
+
 #[test]
 fn who_is_not_there_costs_one_bounded_wait() {
     let proxy = Proxy::alone();

@@ -7,6 +7,7 @@
 //! | `request.rs` | [`Request`], [`Payload`], [`Answer`] and the error an answer stands for |
 //! | `retry.rs` | what is worth another attempt, and when; for protocols over gRPC as well |
 //! | `download.rs` | [`Download`]: a body as a reader that goes on where it was cut |
+//! | `pace.rs` | how slowly a body may come |
 //! | `upload.rs` | a part of a blob as a body, with what was sent of it |
 //! | `authorize.rs` | [`Authorize`]: the header that lets us in |
 //! | `tls.rs` | certificates |
@@ -15,6 +16,7 @@
 mod authorize;
 mod client;
 mod download;
+mod pace;
 mod request;
 pub(crate) mod retry;
 mod shown;

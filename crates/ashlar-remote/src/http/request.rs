@@ -15,7 +15,7 @@ use crate::depot::Body;
 
 /// How many bytes of an answer are kept in memory, unless the request says otherwise. Manifests
 /// are at most 4 MiB, by the custom of registries.
-const LIMIT: usize = 16 << 20;
+pub(super) const LIMIT: usize = 16 << 20;
 
 /// What is sent with a request.
 #[derive(Clone, Debug)]

@@ -11,7 +11,8 @@ use futures_util::stream;
 
 use crate::depot::Body;
 
-/// How much is read and handed on at a time. Two of them are in memory for each upload.
+/// How much is read and handed on at a time. Two of them are in memory for each upload. So much
+/// must also go within the time of a stall, which is the least rate of uploads.
 const PIECE: u64 = 256 * 1024;
 
 /// What moves, and when something last did: shared between the one who sends and the one who waits.
