@@ -1,9 +1,10 @@
-//! Collecting a depot: results that were used least recently go until the rest fits, then
+//! Collecting a depot: results and artifacts that were used least recently go until the rest fits, then
 //! everything that nothing needs.
 //!
 //! | tag | what it is here |
 //! |---|---|
 //! | `step-<hex>`, `action-<hex>` | leads to a result, which stays by when it was last used |
+//! | `artifact-<hex>` | leads to an artifact, which stays as a result does, and for good once people tag it |
 //! | `tree-<hex>`, `near-<hex>` | goes when no result that stays needs what it points to |
 //! | `sha256-<hex>`, with `.sig`, `.att` or `.sbom` too | referrers: they stay as long as what they refer to |
 //! | anything else | made by people: it stays, with all that it needs |
@@ -39,6 +40,7 @@ struct Tag {
 /// What a tag means for collecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    /// A result, or an artifact, which is one to those who share it.
     Result,
     Derived,
     /// A list of what refers to something.
@@ -106,7 +108,7 @@ fn go_on(watch: &Watch<'_>) -> Result<(), RemoteError> {
 }
 
 fn kind(tag: &str) -> Kind {
-    if is_hex_after(tag, "step-", 64) || is_hex_after(tag, "action-", 64) {
+    if ["step-", "action-", "artifact-"].iter().any(|prefix| is_hex_after(tag, prefix, 64)) {
         Kind::Result
     } else if is_hex_after(tag, "tree-", 64) || is_hex_after(tag, "near-", 32) {
         Kind::Derived
@@ -177,9 +179,14 @@ fn choose(
 ) -> Result<(HashSet<Hash>, Vec<Found>), RemoteError> {
     let mut results: HashMap<Hash, Found> = HashMap::new();
     let mut drop = Vec::new();
+    // What people tagged stays with its other tags: to find it by those costs nothing.
+    let mut made = HashSet::new();
     for (number, tag) in tags.iter().enumerate() {
         match (kind(&tag.name), tag.manifest) {
-            (Kind::Made, Some(hash)) => reach.add(hash)?,
+            (Kind::Made, Some(hash)) => {
+                made.insert(hash);
+                reach.add(hash)?;
+            }
             // Somebody may be about to rely on it.
             (Kind::Derived, Some(hash)) if tag.used >= before => reach.add(hash)?,
             (Kind::Result, Some(hash)) => {
@@ -202,6 +209,7 @@ fn choose(
         let young = used >= before;
         let aged = eldest.is_some_and(|eldest| used < eldest);
         let stays = young
+            || made.contains(&hash)
             || !(aged || full) && {
                 let most = limits.max_size.unwrap_or(u64::MAX);
                 let fits = reach.with(hash)?.saturating_add(reach.bytes()) <= most;

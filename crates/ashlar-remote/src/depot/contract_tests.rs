@@ -43,6 +43,7 @@ pub(super) fn all(open: Open<'_>, traits: Traits) {
     if traits.collects {
         old_blobs_go_and_young_ones_stay(open, traits);
         collecting_keeps_what_is_needed(open, traits);
+        artifacts_stay_as_results_do(open, traits);
         readers_beside_a_collection_see_whole_results_or_none(open, traits);
     }
 }
@@ -129,7 +130,7 @@ fn result(depot: &dyn Depot, name: &str, image: &Manifest) -> Manifest {
     }))
 }
 
-fn referrer(depot: &dyn Depot, subject: &Manifest, name: &str) -> Manifest {
+pub(super) fn referrer(depot: &dyn Depot, subject: &Manifest, name: &str) -> Manifest {
     let empty = put(depot, b"{}");
     let blob = put(depot, format!("says {name}").as_bytes());
     manifest_of(&json!({
@@ -448,6 +449,48 @@ fn collecting_keeps_what_is_needed(open: Open<'_>, traits: Traits) {
         collect(&*open(), Limits::default(), Duration::ZERO, &Watch::NOBODY).expect("collected");
     assert!(collected.blobs >= 1);
     assert_eq!(has_all(&*open(), &all), [false; 5]);
+}
+
+fn artifacts_stay_as_results_do(open: Open<'_>, traits: Traits) {
+    let depot = open();
+    let artifact = |seed: u64, tags: &[String]| {
+        let layer = put(&*depot, &noise(seed, 30_000));
+        let manifest = image(&*depot, &[layer]);
+        let own = format!("artifact-{}", manifest.digest().hex());
+        depot.put_manifest(&manifest, &[&[own.clone()], tags].concat()).expect("put");
+        (layer, own)
+    };
+    // As a tree, which on its own is no reason to stay, and as the newest of its lineage.
+    let tags = [hex("tree", "a", 64), hex("near", "a", 32)];
+    let (older, older_tag) = artifact(40, &tags);
+    let (named, named_tag) = artifact(41, &["firmware-2.1".to_owned()]);
+    std::thread::sleep(traits.tick);
+    let (newer, newer_tag) = artifact(42, &[]);
+    std::thread::sleep(traits.tick);
+    let there = || has_all(&*open(), &[older, named, newer]);
+    let tagged = |name: &str| open().manifest(&tag(name)).expect("asked").is_some();
+    let collected = |max_size: Option<u64>| {
+        let limits = Limits { max_size, max_age: None };
+        collect(&*open(), limits, Duration::ZERO, &Watch::NOBODY).expect("collected")
+    };
+    // Old, and within the limits.
+    collected(Some(200 << 30));
+    assert_eq!(there(), [true; 3]);
+    assert!(tagged(&older_tag) && tagged(&tags[0]) && tagged(&tags[1]));
+    // The one that was used least recently goes first; what people named does not.
+    let left = collected(None).left.expect("counted");
+    collected(Some(left - 1));
+    assert_eq!(there(), [false, true, true]);
+    assert!(!tagged(&older_tag) && !tagged(&tags[0]) && tagged(&newer_tag));
+    let limits = Limits { max_size: None, max_age: Some(Duration::ZERO) };
+    collect(&*open(), limits, Duration::ZERO, &Watch::NOBODY).expect("collected");
+    assert_eq!(there(), [false, true, false]);
+    assert!(tagged(&named_tag) && tagged("firmware-2.1"));
+    // It goes as any other when it has lost its name.
+    open().remove_tag("firmware-2.1").expect("removed");
+    collected(Some(0));
+    assert_eq!(there(), [false; 3]);
+    assert!(!tagged(&named_tag));
 }
 
 fn readers_beside_a_collection_see_whole_results_or_none(open: Open<'_>, traits: Traits) {
