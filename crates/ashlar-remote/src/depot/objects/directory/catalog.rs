@@ -49,8 +49,9 @@ impl Changes {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The index with what changed. Only the tags that changed are read, unless there is no index
-    /// that can be read: a shared cache has tens of thousands of tags.
+    /// The index with what changed. Only the tags that changed are read, and those that it should
+    /// have and has not, or the other way round: who died before writing it left them. All are read
+    /// when there is no index that can be: a shared cache has tens of thousands of tags.
     pub fn apply(
         &self,
         old: Option<&[u8]>,
@@ -76,13 +77,20 @@ impl Changes {
         read: impl Fn(&str) -> Result<Option<Vec<u8>>, RemoteError>,
     ) -> Result<Vec<u8>, RemoteError> {
         let known = old.filter(|_| !noted.all).and_then(|bytes| Index::decode(bytes).ok());
+        let there = all()?;
         let (mut lines, changed) = match known {
-            Some(index) => (by_tag(index), noted.tags.clone()),
-            None => (BTreeMap::new(), all()?),
+            Some(index) => {
+                let lines = by_tag(index);
+                let mut changed = noted.tags.clone();
+                changed.extend(there.iter().filter(|tag| !lines.contains_key(*tag)).cloned());
+                changed.extend(lines.keys().filter(|tag| !there.contains(*tag)).cloned());
+                (lines, changed)
+            }
+            None => (BTreeMap::new(), there),
         };
         for tag in changed {
-            // Lists of referrers are no images; a tag that cannot be read helps no tool.
-            let line = match tag::is_tag(&tag) && tag::referrers_of(&tag).is_none() {
+            // A tag that cannot be read helps no tool.
+            let line = match is_listed(&tag) {
                 true => read(&tag)?.and_then(|bytes| tag::pointed(&bytes).ok()),
                 false => None,
             };
@@ -104,6 +112,11 @@ impl Changes {
         *known = Some((seen, time));
         time + seen.elapsed()
     }
+}
+
+/// Whether a tag is to be in the index: lists of referrers are no images.
+pub(super) fn is_listed(tag: &str) -> bool {
+    tag::is_tag(tag) && tag::referrers_of(tag).is_none()
 }
 
 fn by_tag(index: Index) -> BTreeMap<String, Descriptor> {
