@@ -16,6 +16,10 @@ use crate::depot::objects::tag::{self, MANIFEST};
 use crate::depot::{Body, Depot as _, Manifest, Reference};
 use crate::http::{Answer, Payload, Request};
 
+/// How many pages a list of tags may have. Registries put a hundred on one, or a thousand.
+const PAGES: usize = 10_000;
+/// How many tags there may be in a repository.
+const TAGS: usize = 1_000_000;
 /// The manifests that are understood: ours, and those that other programs write in their place.
 const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
                         application/vnd.oci.image.index.v1+json, \
@@ -149,6 +153,11 @@ impl Registry {
         let mut tags = Vec::new();
         let mut seen = HashSet::new();
         loop {
+            if seen.len() >= PAGES || tags.len() > TAGS {
+                let why =
+                    format!("it does not end after {} tags on {} pages", tags.len(), seen.len());
+                return Err(self.wrong("a list of tags", &why));
+            }
             if !seen.insert(request.url.clone()) {
                 return Err(self.wrong("a list of tags", "its pages go round in a circle"));
             }

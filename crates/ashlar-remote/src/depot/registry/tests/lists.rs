@@ -30,6 +30,22 @@ fn tags_come_in_pages() {
 }
 
 #[test]
+fn a_list_of_tags_without_end_is_not_followed() {
+    let proxy = Proxy::alone();
+    let name = |first: usize| format!(r#""tag-{first}""#);
+    let page = move |request: &ashlar_testbed::proxy::Request| {
+        let at: usize = request.path.split("last=").nth(1).map_or(Some(0), |n| n.parse().ok())?;
+        let tags: Vec<String> = (at..at + 300_000).map(name).collect();
+        let next = format!("</v2/team/firmware/tags/list?last={}>; rel=\"next\"", at + 300_000);
+        let body = format!(r#"{{"tags":[{}]}}"#, tags.join(","));
+        Some(Served::status(200).header("Link", &next).body(body))
+    };
+    proxy.add(Rule::on("GET", "/v2/team/firmware/tags/list", Fault::Ask(Arc::new(page))));
+    let error = anonymous(&proxy.host()).tags().expect_err("it never ends");
+    assert!(error.to_string().contains("does not end after 1200000 tags on 4 pages"), "{error}");
+}
+
+#[test]
 fn referrers_by_tag() {
     let registry = docker_registry(&Kind::default());
     let depot = anonymous(&registry.host());
