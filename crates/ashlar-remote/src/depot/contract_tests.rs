@@ -457,7 +457,7 @@ fn artifacts_stay_as_results_do(open: Open<'_>, traits: Traits) {
         let layer = put(&*depot, &noise(seed, 30_000));
         let manifest = image(&*depot, &[layer]);
         let own = format!("artifact-{}", manifest.digest().hex());
-        depot.put_manifest(&manifest, &[&[own.clone()], tags].concat()).expect("put");
+        depot.put_manifest(&manifest, &[tags, std::slice::from_ref(&own)].concat()).expect("put");
         (layer, own)
     };
     // As a tree, which on its own is no reason to stay, and as the newest of its lineage.

@@ -149,8 +149,9 @@ impl Registry {
         watch: &Watch<'_>,
         told: &mut u64,
     ) -> Result<Session, Failure> {
-        let request = Request::new(Method::PATCH, session.to.clone())
-            .authorize(self.writer_of(&session.to))
+        let with = self.writer_of(&session.to);
+        let request = Request::new(Method::PATCH, session.to)
+            .authorize(with)
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_RANGE, &format!("{}-{}", range.start, range.end - 1))
             .payload(Payload::Part(body.clone(), range.clone()));
