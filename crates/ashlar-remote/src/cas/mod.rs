@@ -29,6 +29,7 @@ mod wire;
 mod tests;
 
 pub(crate) use bazel_http::BazelHttp;
+pub(crate) use push::again;
 pub(crate) use reapi::Reapi;
 pub(crate) use remote::CasRemote;
 

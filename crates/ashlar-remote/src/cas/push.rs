@@ -272,7 +272,7 @@ impl Send<'_> {
 }
 
 /// The same failure for another who met it.
-pub(super) fn again(error: &RemoteError) -> RemoteError {
+pub(crate) fn again(error: &RemoteError) -> RemoteError {
     match error {
         RemoteError::Unreachable { place, source } => {
             RemoteError::Unreachable { place: place.clone(), source: source.to_string().into() }

@@ -32,6 +32,10 @@ pub(crate) struct State {
     pub tags: BTreeMap<String, [u8; 32]>,
     /// What was done: `put blob …`, `get tag …`, ….
     pub log: Vec<String>,
+    /// How many calls failed because they were to.
+    pub failed: usize,
+    /// Whether it removes nothing by age, as a registry.
+    pub keeps: bool,
 }
 
 impl MemoryDepot {
@@ -57,6 +61,7 @@ impl MemoryDepot {
         let left = self.0.left.load(Ordering::SeqCst);
         if left > 0 && self.0.left.fetch_sub(1, Ordering::SeqCst) <= 1 {
             self.0.left.store(1, Ordering::SeqCst);
+            self.state().failed += 1;
             return Err(RemoteError::Unreachable {
                 place: self.place().to_owned(),
                 source: what.into(),
@@ -208,6 +213,10 @@ impl Depot for MemoryDepot {
 
     fn remove_blob(&self, digest: &Digest, _: SystemTime) -> Result<bool, RemoteError> {
         Ok(self.state().blobs.remove(&digest.hash).is_some())
+    }
+
+    fn forgets(&self) -> bool {
+        !self.state().keeps
     }
 
     fn may_write(&self) -> Result<Result<(), String>, RemoteError> {

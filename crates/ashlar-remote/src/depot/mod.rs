@@ -85,6 +85,12 @@ pub(crate) trait Depot: Send + Sync {
     /// `false` when it has.
     fn remove_blob(&self, digest: &Digest, before: SystemTime) -> Result<bool, RemoteError>;
 
+    /// Whether blobs are removed by age, as [`Depot::remove_blob`] does: then who relies on one
+    /// has to make it young, by asking whether it is there.
+    fn forgets(&self) -> bool {
+        true
+    }
+
     /// What time it is there: the clock that the times of blobs and tags go by.
     fn now(&self) -> Result<SystemTime, RemoteError> {
         Ok(SystemTime::now())

@@ -31,6 +31,8 @@ pub(crate) const WHITEOUTS: &str = "org.ashlar.whiteouts";
 const VERSION: &str = "1";
 /// Logs up to this size, compressed, travel in the manifest of the result.
 const INLINE: usize = 2 << 10;
+/// No image of a tree has more layers: it is packed anew long before.
+const LAYERS: usize = 512;
 
 /// An image manifest, with everything that is said in it and matters here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,12 +221,19 @@ impl TreeImage {
         let tree = (document.annotations.get(TREE).and_then(|text| text.parse().ok()))
             .ok_or_else(|| format!("it has no {TREE} that is a digest"))?;
         let whiteouts = document.annotations.get(WHITEOUTS).is_none_or(|said| said != "none");
+        if document.layers.len() > LAYERS {
+            let count = document.layers.len();
+            return Err(format!("it has {count} layers; none has more than {LAYERS}"));
+        }
         for layer in &document.layers {
             if layer.media_type != LAYER || blob_of(layer).is_none() {
                 return Err("it has a layer that is no tar archive in zstd".to_owned());
             }
-            if Toc::place(&layer.annotations).is_none() {
+            let Some(place) = Toc::place(&layer.annotations) else {
                 return Err("it has a layer without a table of contents".to_owned());
+            };
+            if place.range.end > layer.size {
+                return Err("it has a layer that ends before its table of contents".to_owned());
             }
         }
         Ok(Self { tree, whiteouts, document, manifest })

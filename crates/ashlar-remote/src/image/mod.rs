@@ -22,6 +22,7 @@ mod push;
 mod remote;
 mod sign;
 mod spool;
+mod tables;
 mod transfer;
 mod verify;
 

@@ -1,5 +1,7 @@
 //! How results came to be: in-toto statements in DSSE envelopes, as cosign's attestations.
 
+use std::collections::BTreeMap;
+
 use ashlar_object::Digest;
 use ashlar_store::{RemoteError, Watch};
 use base64::Engine as _;
@@ -7,10 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::manifest::{Document, IMAGE_CONFIG, describe, hash_of_text, image_config, json};
+use super::manifest::{
+    Document, IMAGE_CONFIG, blob_of, describe, hash_of_text, image_config, json,
+};
 use super::sign::{Signer, put, refer};
 use super::transfer::native;
-use super::verify::{PublicKey, SIGNATURE};
+use super::verify::{PublicKey, SIGNATURE, SIGNATURES, readable};
 use crate::depot::{Depot, Descriptor, Manifest, Reference};
 
 /// The media type of an envelope.
@@ -21,6 +25,12 @@ const STATEMENT: &str = "application/vnd.in-toto+json";
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// The type of its predicate.
 const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
+/// No envelope is larger.
+const MOST: u64 = 16 << 20;
+/// How many envelopes in one manifest are looked at.
+const ENVELOPES: usize = 16;
+/// How many referrers are looked at.
+const REFERRERS: usize = 16;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,7 +45,7 @@ struct Statement<'a> {
 #[derive(Serialize)]
 struct Subject<'a> {
     name: &'a str,
-    digest: std::collections::BTreeMap<&'static str, String>,
+    digest: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,19 +99,53 @@ pub(super) fn envelope(statement: &[u8], signer: Option<&Signer>) -> Vec<u8> {
     })
 }
 
-/// The statement in an envelope; with keys, only if one of them has signed it.
-pub(super) fn opened(envelope: &[u8], keys: &[PublicKey]) -> Option<Vec<u8>> {
-    let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
+/// What a statement says it is about.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Claim {
+    #[serde(rename = "_type")]
+    kind: String,
+    predicate_type: String,
+    subject: Vec<Claimed>,
+}
+
+#[derive(Deserialize)]
+struct Claimed {
+    #[serde(default)]
+    digest: BTreeMap<String, Value>,
+}
+
+/// The statement in an envelope: provenance of this very manifest, and with keys one that one of
+/// them has signed. The error is a fragment.
+pub(super) fn opened(
+    envelope: &[u8],
+    subject: &Digest,
+    keys: &[PublicKey],
+) -> Result<Vec<u8>, &'static str> {
+    let envelope: Envelope =
+        serde_json::from_slice(envelope).map_err(|_| "it is in no envelope of DSSE")?;
     if envelope.payload_type != STATEMENT {
-        return None;
+        return Err("its envelope holds something else than a statement");
     }
-    let statement = STANDARD.decode(&envelope.payload).ok()?;
+    let statement = STANDARD.decode(&envelope.payload).map_err(|_| "its payload is no base64")?;
     let signed = pre_authentication(&envelope.payload_type, &statement);
     let good = |one: &EnvelopeSignature| {
         let Ok(signature) = STANDARD.decode(&one.sig) else { return false };
         keys.iter().any(|key| key.verifies(&signed, &signature))
     };
-    (keys.is_empty() || envelope.signatures.iter().any(good)).then_some(statement)
+    if !keys.is_empty() && !envelope.signatures.iter().take(SIGNATURES).any(good) {
+        return Err("none of the keys that are required has signed it");
+    }
+    let claim: Claim = serde_json::from_slice(&statement).map_err(|_| "it is no statement")?;
+    if claim.kind != STATEMENT_TYPE || claim.predicate_type != PREDICATE_TYPE {
+        return Err("it is a statement of another type");
+    }
+    let hex = subject.hex();
+    let about = |one: &Claimed| one.digest.get("sha256").is_some_and(|text| *text == *hex);
+    if !claim.subject.iter().any(about) {
+        return Err("it is about something else");
+    }
+    Ok(statement)
 }
 
 /// The tag that cosign looks at.
@@ -143,7 +187,8 @@ pub(super) fn attach(
     refer(depot, document, &config, result, &[tag(manifest), tag(image)], watch)
 }
 
-/// The statement that was left with a result.
+/// The statement that was left with a result, and is about it; `warn` is told why others are not
+/// taken, as a fragment.
 ///
 /// # Errors
 /// When the far side cannot be used.
@@ -151,17 +196,19 @@ pub(super) fn read(
     depot: &dyn Depot,
     result: &Digest,
     keys: &[PublicKey],
+    warn: &dyn Fn(&str),
 ) -> Result<Option<Vec<u8>>, RemoteError> {
-    if let Some(manifest) = depot.manifest(&Reference::Tag(tag(result)))?
-        && let Some(statement) = of_manifest(depot, &manifest, keys)?
+    if let Some(manifest) = readable(depot.manifest(&Reference::Tag(tag(result))))?
+        && let Some(statement) = of_manifest(depot, &manifest, result, keys, warn)?
     {
         return Ok(Some(statement));
     }
-    for referrer in depot.referrers(result)? {
-        if referrer.artifact_type.as_deref() == Some(STATEMENT)
-            && let Some(hash) = hash_of_text(&referrer.digest)
-            && let Some(manifest) = depot.manifest(&Reference::Hash(hash))?
-            && let Some(statement) = of_manifest(depot, &manifest, keys)?
+    let listed = readable(depot.referrers(result).map(Some))?.unwrap_or_default();
+    let ours = |one: &&Descriptor| one.artifact_type.as_deref() == Some(STATEMENT);
+    for referrer in listed.iter().filter(ours).take(REFERRERS) {
+        if let Some(hash) = hash_of_text(&referrer.digest)
+            && let Some(manifest) = readable(depot.manifest(&Reference::Hash(hash)))?
+            && let Some(statement) = of_manifest(depot, &manifest, result, keys, warn)?
         {
             return Ok(Some(statement));
         }
@@ -172,14 +219,21 @@ pub(super) fn read(
 fn of_manifest(
     depot: &dyn Depot,
     manifest: &Manifest,
+    result: &Digest,
     keys: &[PublicKey],
+    warn: &dyn Fn(&str),
 ) -> Result<Option<Vec<u8>>, RemoteError> {
     let Ok(document) = Document::decode(manifest) else { return Ok(None) };
-    for layer in document.layers.iter().filter(|layer| layer.media_type == ENVELOPE) {
-        let Some(digest) = super::manifest::blob_of(layer) else { continue };
-        let envelope = super::verify::blob(depot, &digest)?;
-        if let Some(statement) = envelope.and_then(|envelope| opened(&envelope, keys)) {
-            return Ok(Some(statement));
+    let envelopes = document.layers.iter().filter(|layer| layer.media_type == ENVELOPE);
+    for layer in envelopes.take(ENVELOPES) {
+        let Some(digest) = blob_of(layer).filter(|digest| digest.size <= MOST) else {
+            warn("it is larger than any");
+            continue;
+        };
+        let Some(envelope) = readable(super::verify::blob(depot, &digest))? else { continue };
+        match opened(&envelope, result, keys) {
+            Ok(statement) => return Ok(Some(statement)),
+            Err(why) => warn(why),
         }
     }
     Ok(None)

@@ -5,16 +5,17 @@ use std::io::{self, Read, Write};
 
 use ashlar_object::{Digest, Hasher, StepKey};
 use ashlar_pack::Contents;
-use ashlar_store::{Publication, RemoteError, Store, StoreError, read_tree};
+use ashlar_store::{Moved, Publication, RemoteError, Store, StoreError, read_tree};
 
 use super::lookup::Known;
-use super::manifest::{ResultImage, action_tag, describe, describe_log, step_tag};
+use super::manifest::{ResultImage, action_tag, describe, describe_log, step_tag, tree_tag};
 use super::provenance;
 use super::pull::manifest_if_any;
 use super::push::{Revision, note_lineage, push_tree, put_bytes};
 use super::sign::{Signer, sign_manifest};
 use super::spool::{Spool, Stop};
-use super::transfer::Transfer;
+use super::transfer::{SMALL, Transfer, in_parallel};
+use super::verify::verified;
 use crate::depot::{Body, Descriptor, Manifest, Reference};
 
 /// Contents out of a store.
@@ -41,19 +42,29 @@ pub(super) fn publish(
     let depot = transfer.depot;
     let outputs = publication.result.outputs;
     let tree = read_tree(from, &outputs)?.ok_or(StoreError::Missing(outputs))?;
-    let there = present(transfer, publication)?;
+    let there = present(transfer, publication, signer)?;
     let revision = Revision {
         tree: &tree,
         digest: &outputs,
         lineage: Some(&publication.lineage),
         earlier: &publication.earlier,
         anew: known.is_distrusted(&outputs),
+        signer,
     };
+    if !revision.anew
+        && let Some(there) = &there
+        && stands(transfer, publication, there, signer)?
+    {
+        let already = tree.content_size();
+        (transfer.watch.moved)(Moved { already, ..Moved::default() });
+        return Ok(already);
+    }
     let pushed = push_tree(transfer, &revision, &Stored(from))?;
     let log = put_log(transfer, from, &publication.result.log)?;
     // Keys that led to this very result go on doing so.
     let mut steps: BTreeSet<StepKey> = publication.keys.iter().copied().collect();
-    steps.extend(there.iter().flat_map(|(image, _)| image.steps.iter().copied()));
+    let before = there.iter().filter(|there| there.believed);
+    steps.extend(before.flat_map(|there| there.image.steps.iter().copied()));
     let image = ResultImage {
         action: publication.action,
         result: publication.result.clone(),
@@ -64,8 +75,8 @@ pub(super) fn publish(
     let (manifest, config) = image.encode();
     let mut tags = vec![action_tag(&image.action)];
     tags.extend(image.steps.iter().map(step_tag));
-    let unchanged = there.is_some_and(|(_, before)| before == manifest)
-        && lead_to(transfer, &tags[1..], &manifest)?;
+    let same = there.as_ref().filter(|there| there.manifest == manifest);
+    let unchanged = same.is_some() && lead_to(transfer, &tags[1..], &manifest)?;
     if !unchanged {
         put_bytes(transfer, &config)?;
     }
@@ -76,12 +87,13 @@ pub(super) fn publish(
             depot.put_manifest(&manifest, &[])?;
         }
         // Before the tags: who finds the result finds it signed.
-        if let Some(signer) = signer {
-            sign_manifest(depot, &pushed.descriptor(), signer, &transfer.watch)?;
+        if let Some(signer) = signer
+            && !same.is_some_and(|there| there.believed)
+        {
             sign_manifest(depot, &described, signer, &transfer.watch)?;
         }
         if let Some(predicate) = &publication.provenance
-            && !(unchanged && provenance::read(depot, &digest, &[])?.is_some())
+            && !(unchanged && has_provenance(transfer, &digest, signer)?)
         {
             let about = (&image.image, &digest);
             provenance::attach(depot, &described, about, predicate, signer, &transfer.watch)?;
@@ -100,17 +112,91 @@ pub(super) fn publish(
     Ok(pushed.moved.already)
 }
 
+/// What stands where a result is to be left, and is that very result.
+struct Standing {
+    image: ResultImage,
+    manifest: Manifest,
+    /// Whether what else it says may be said again: which steps lead to it. Whoever signs says it
+    /// in the own name, so that it has to be the own signature; where nobody signs, nothing is
+    /// believed that is not believed anyway.
+    believed: bool,
+}
+
 /// The very same result, if it is there.
 fn present(
     transfer: &Transfer<'_>,
     publication: &Publication,
-) -> Result<Option<(ResultImage, Manifest)>, RemoteError> {
+    signer: Option<&Signer>,
+) -> Result<Option<Standing>, RemoteError> {
     let tag = Reference::Tag(action_tag(&publication.action));
     let Some(manifest) = manifest_if_any(transfer, &tag)? else { return Ok(None) };
     // What cannot be read is replaced, as is another result of this action.
     let Ok(image) = ResultImage::decode(&manifest) else { return Ok(None) };
-    let same = image.action == publication.action && image.result == publication.result;
-    Ok(same.then_some((image, manifest)))
+    if image.action != publication.action || image.result != publication.result {
+        return Ok(None);
+    }
+    let believed = is_own(transfer, &manifest.digest(), signer)?;
+    Ok(Some(Standing { image, manifest, believed }))
+}
+
+/// Whether whoever signs, if anybody does, has signed this manifest.
+fn is_own(
+    transfer: &Transfer<'_>,
+    manifest: &Digest,
+    signer: Option<&Signer>,
+) -> Result<bool, RemoteError> {
+    let Some(signer) = signer else { return Ok(true) };
+    Ok(verified(transfer.depot, manifest, std::slice::from_ref(signer.public()))?.is_ok())
+}
+
+fn has_provenance(
+    transfer: &Transfer<'_>,
+    result: &Digest,
+    signer: Option<&Signer>,
+) -> Result<bool, RemoteError> {
+    let key = signer.map(Signer::public).map(std::slice::from_ref).unwrap_or_default();
+    Ok(provenance::read(transfer.depot, result, key, &|_| {})?.is_some())
+}
+
+/// Whether a result is left already, all of it, where nothing is removed by age: then what a
+/// result points to is there as long as it is, and nothing has to be made young.
+fn stands(
+    transfer: &Transfer<'_>,
+    publication: &Publication,
+    there: &Standing,
+    signer: Option<&Signer>,
+) -> Result<bool, RemoteError> {
+    enum Ask<'a> {
+        Step(&'a StepKey),
+        Tree,
+        Signature,
+        Provenance,
+    }
+    let steps = &there.image.steps;
+    if transfer.depot.forgets()
+        || !there.believed
+        || !publication.keys.iter().all(|key| steps.contains(key))
+    {
+        return Ok(false);
+    }
+    let mut asked: Vec<Ask<'_>> = publication.keys.iter().map(Ask::Step).collect();
+    asked.push(Ask::Tree);
+    asked.extend(signer.map(|_| Ask::Signature));
+    asked.extend(publication.provenance.as_ref().map(|_| Ask::Provenance));
+    let image = &there.image.image;
+    let answers = in_parallel(&asked, SMALL, |ask| match ask {
+        Ask::Step(key) => leads_to(transfer, step_tag(key), &there.manifest.digest()),
+        Ask::Tree => leads_to(transfer, tree_tag(&publication.result.outputs), image),
+        Ask::Signature => is_own(transfer, image, signer),
+        Ask::Provenance => has_provenance(transfer, &there.manifest.digest(), signer),
+    })?;
+    Ok(answers.into_iter().all(|good| good))
+}
+
+/// Whether a tag leads to a manifest.
+fn leads_to(transfer: &Transfer<'_>, tag: String, manifest: &Digest) -> Result<bool, RemoteError> {
+    let there = manifest_if_any(transfer, &Reference::Tag(tag))?;
+    Ok(there.is_some_and(|there| there.digest() == *manifest))
 }
 
 /// Whether all of these tags lead to a manifest.
@@ -119,13 +205,9 @@ fn lead_to(
     tags: &[String],
     manifest: &Manifest,
 ) -> Result<bool, RemoteError> {
-    for tag in tags {
-        let there = manifest_if_any(transfer, &Reference::Tag(tag.clone()))?;
-        if there.as_ref() != Some(manifest) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let digest = manifest.digest();
+    let there = in_parallel(tags, SMALL, |tag| leads_to(transfer, tag.clone(), &digest))?;
+    Ok(there.into_iter().all(|there| there))
 }
 
 /// Compresses a log and leaves it.

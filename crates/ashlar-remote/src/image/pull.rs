@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 
 use ashlar_object::{Digest, Tree};
-use ashlar_pack::{Layer, PackError, Stack, Toc};
+use ashlar_pack::{PackError, Stack};
 use ashlar_store::{RemoteError, Store};
 
 use super::manifest::{TreeImage, diff_ids};
-use super::transfer::{SMALL, Tap, Transfer, fetch, in_parallel};
+use super::tables::tables;
+use super::transfer::{Tap, Transfer, fetch, in_parallel};
 use crate::depot::{Manifest, Reference};
 
 /// Requests for contents under way at once.
@@ -72,7 +73,7 @@ pub(super) fn image_if_any(
 }
 
 /// Reads a part of a blob that has a digest of its own, out of the cache if it is there.
-fn cached(
+pub(super) fn cached(
     transfer: &Transfer<'_>,
     blob: &Digest,
     range: std::ops::Range<u64>,
@@ -118,13 +119,7 @@ pub(crate) fn open_tree(
         None
     };
     let layers = image.layers(ids.as_deref());
-    let tables = in_parallel(&layers, SMALL, |layer: &Layer| -> Result<Toc, Flaw> {
-        transfer.go_on()?;
-        let place = Toc::place(&layer.annotations)
-            .ok_or_else(|| wrong("a layer has no table of contents"))?;
-        let bytes = cached(transfer, &layer.digest, place.range, &place.blob)?;
-        Toc::decode(&bytes).map_err(|error| Flaw::Wrong(error.to_string()))
-    })?;
+    let tables = tables(transfer, &layers)?;
     Ok(Stack::new(layers.into_iter().zip(tables).collect(), image.whiteouts))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
 
 use ashlar_object::{ActionResult, Digest, StepKey, Tree};
 use ashlar_store::{
@@ -16,10 +17,16 @@ use super::pull::{Flaw, open_tree, pull_into, tree_of};
 use super::sign::Signer;
 use super::transfer::{SMALL, Tap, Transfer, counted, in_parallel, native};
 use super::verify::PublicKey;
+use crate::cas::again;
 use crate::depot::{self, Depot, Reference};
 
 /// Results brought or left at once.
 const AT_ONCE: usize = 8;
+/// No log is larger.
+const LOG: u64 = 1 << 30;
+/// Windows of decompressors are bounded by this power of two, whatever a frame asks for: 8 MiB, as
+/// level 19 has it.
+const WINDOW: u32 = 23;
 
 /// Whom to believe, and who signs.
 #[derive(Debug, Default)]
@@ -167,6 +174,10 @@ fn bring_log(
     log: &Digest,
 ) -> Result<(), Flaw> {
     let wrong = || Flaw::Wrong("its log is damaged".to_owned());
+    if log.size > LOG {
+        let size = log.size;
+        return Err(Flaw::Wrong(format!("its log has {size} bytes; none has more than {LOG}")));
+    }
     let descriptor = &sighting.image.log;
     let reader: Box<dyn Read + Send> = match inlined(descriptor) {
         Some(bytes) => Box::new(io::Cursor::new(bytes)),
@@ -180,6 +191,7 @@ fn bring_log(
     };
     let mut tap = Tap::new(reader, transfer.watch);
     let mut decoder = zstd::stream::read::Decoder::new(&mut tap).map_err(|_| wrong())?;
+    decoder.window_log_max(WINDOW).map_err(|_| wrong())?;
     let kept = into.put(&mut (&mut decoder).take(log.size.saturating_add(1)));
     drop(decoder);
     if let Some(error) = tap.failed {
@@ -272,11 +284,22 @@ impl Remote for ImageRemote {
     ) -> Vec<Result<Moved, RemoteError>> {
         let transfer = self.transfer(from, *watch);
         let signer = self.trust.signer.as_ref();
+        // What fails for good fails for all: nobody waits for it once more.
+        let lasting = Mutex::new(None);
         let pushed = in_parallel(results, AT_ONCE, |publication| {
+            if let Some(error) = &*lasting.lock().unwrap_or_else(PoisonError::into_inner) {
+                return Ok::<_, std::convert::Infallible>(Err(again(error)));
+            }
             let (published, mut moved) = counted(&transfer, |transfer| {
                 publish(transfer, &self.known, from, signer, publication)
             });
-            Ok::<_, std::convert::Infallible>(published.map(|already| {
+            if let Err(error) = &published
+                && error.is_lasting()
+            {
+                let mut lasting = lasting.lock().unwrap_or_else(PoisonError::into_inner);
+                lasting.get_or_insert_with(|| again(error));
+            }
+            Ok(published.map(|already| {
                 moved.already = already;
                 moved
             }))
@@ -307,7 +330,13 @@ impl Remote for ImageRemote {
 
     fn provenance(&self, found: &Found) -> Result<Option<Vec<u8>>, RemoteError> {
         let Some(sighting) = self.sighting(found)? else { return Ok(None) };
-        super::provenance::read(&*self.depot, &sighting.manifest, &self.trust.keys)
+        let about = &sighting.manifest;
+        super::provenance::read(&*self.depot, about, &self.trust.keys, &|why| {
+            let (place, hex) = (self.depot.place(), about.hex());
+            let text =
+                format!("{place}: a provenance of the result sha256:{hex} is not shown: {why}");
+            self.known.say_once(&text, text.clone());
+        })
     }
 
     fn take_warnings(&self) -> Vec<String> {

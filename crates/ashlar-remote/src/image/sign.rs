@@ -18,13 +18,13 @@ use super::manifest::{
     Document, IMAGE_CONFIG, blob_of, describe, digest_of_text, hash_of_text, image_config,
 };
 use super::transfer::native;
-use super::verify::{PublicKey, SIGNATURE, SIMPLE_SIGNING, signature_tag, signed_layers};
+use super::verify::{
+    PublicKey, SIGNATURE, SIGNATURES, SIMPLE_SIGNING, signature_tag, signed_layers,
+};
 use crate::depot::{Body, Depot, Descriptor, Manifest, Reference};
 
 /// What kind of artifact a manifest with signatures is, for those who list referrers.
-const SIGNATURES: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
-/// How many signatures one manifest keeps; the oldest go first.
-const MOST: usize = 64;
+const ARTIFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 
 /// A private key to sign with.
 pub(crate) struct Signer {
@@ -185,14 +185,13 @@ pub(crate) fn sign_manifest(
     layer.data = Some(STANDARD.encode(&payload));
     layer.annotations.insert(SIGNATURE.to_owned(), STANDARD.encode(signature));
     layers.push(layer);
-    if layers.len() > MOST {
-        layers.drain(..layers.len() - MOST);
-    }
+    // The oldest go first.
+    layers.drain(..layers.len().saturating_sub(SIGNATURES));
     put(depot, &payload, watch)?;
     let ids = layers.iter().filter_map(|layer| hash_of_text(&layer.digest));
     let config = image_config(native(), ids);
     let mut document = Document::new(describe(IMAGE_CONFIG, &Digest::of(&config)), layers);
-    document.artifact_type = Some(SIGNATURES.to_owned());
+    document.artifact_type = Some(ARTIFACT.to_owned());
     refer(depot, document, &config, subject, &[tag], watch)
 }
 

@@ -24,6 +24,8 @@ pub(super) const TYPE: &str = "cosign container image signature";
 const MOST: u64 = 64 << 10;
 /// How many referrers are looked at.
 const REFERRERS: usize = 64;
+/// How many signatures in one manifest are looked at: as many as one keeps.
+pub(super) const SIGNATURES: usize = 64;
 
 /// `SubjectPublicKeyInfo` of an Ed25519 key, up to the key itself (RFC 8410).
 const ED25519_SPKI: [u8; 12] =
@@ -190,7 +192,7 @@ fn referring(depot: &dyn Depot, subject: &Digest) -> Result<Vec<Signature>, Remo
 }
 
 /// What makes no sense is as good as not there: it proves nothing.
-fn readable<T>(read: Result<Option<T>, RemoteError>) -> Result<Option<T>, RemoteError> {
+pub(super) fn readable<T>(read: Result<Option<T>, RemoteError>) -> Result<Option<T>, RemoteError> {
     match read {
         Err(RemoteError::Wrong { .. }) => Ok(None),
         other => other,
@@ -215,7 +217,8 @@ pub(super) fn signed_layers(
     layers: &[Descriptor],
 ) -> Result<Vec<Signature>, RemoteError> {
     let mut found = Vec::new();
-    for layer in layers.iter().filter(|layer| layer.media_type == SIMPLE_SIGNING) {
+    let signing = layers.iter().filter(|layer| layer.media_type == SIMPLE_SIGNING);
+    for layer in signing.take(SIGNATURES) {
         let signature = layer.annotations.get(SIGNATURE);
         let Some(signature) = signature.and_then(|text| STANDARD.decode(text.trim()).ok()) else {
             continue;

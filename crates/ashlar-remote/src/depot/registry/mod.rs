@@ -231,6 +231,10 @@ impl Depot for Registry {
         Err(self.unsupported("list its blobs: registries have no request for that"))
     }
 
+    fn forgets(&self) -> bool {
+        false
+    }
+
     fn remove_blob(&self, _digest: &Digest, _before: SystemTime) -> Result<bool, RemoteError> {
         Err(self.unsupported(
             "remove blobs by age: registries do not tell when something was used; remove tags, and \

@@ -103,8 +103,14 @@ fn layers_are_cut_packed_and_sent_side_by_side() {
         watch: Watch::NOBODY,
     };
     let digest = tree.digest();
-    let revision =
-        Revision { tree: &tree, digest: &digest, lineage: None, earlier: &[], anew: false };
+    let revision = Revision {
+        tree: &tree,
+        digest: &digest,
+        lineage: None,
+        earlier: &[],
+        anew: false,
+        signer: None,
+    };
     let pushed = push_tree(&transfer, &revision, &Stored(&here)).unwrap();
     assert!(pushed.fresh && layers(&depot, &tree) > 10, "{} layers", layers(&depot, &tree));
     note_lineage(&transfer, "it", &pushed.image).unwrap();

@@ -2,6 +2,7 @@
 
 mod chains;
 mod faults;
+mod forged;
 mod programs;
 mod trust;
 
