@@ -26,6 +26,8 @@ use crate::http::{Answer, Authorize, Client, Payload, Request};
 const LOCKS: &str = "locks";
 /// A lock as old as this was left by somebody who died: its holder sends a few small requests.
 const ABANDONED: Duration = Duration::from_secs(60);
+/// How long the name of a holder may be, in bytes.
+const HOLDER: u64 = 4096;
 /// How long a listing may be: some hundred thousand names.
 const LISTING: usize = 256 << 20;
 
@@ -125,29 +127,46 @@ impl Web {
         Ok(*self.locks.get_or_init(|| made))
     }
 
-    /// Does something while nobody else does it for the same key.
+    /// Does something while nobody else does it for the same key. `work` is told how to find out
+    /// whether the lock is still its own, and gives `None` when it was not: then it is done again.
     fn locked<T>(
         &self,
         key: &str,
-        work: impl Fn() -> Result<T, RemoteError>,
+        work: impl Fn(&dyn Fn() -> Result<bool, RemoteError>) -> Result<Option<T>, RemoteError>,
     ) -> Result<T, RemoteError> {
         let lock = format!("{LOCKS}/{}/", key.replace('/', "."));
         let (holder, own) = (format!("{lock}holder"), clock::unique());
+        let held = || Ok(self.holder(&holder)?.is_some_and(|(name, _)| name == own.as_bytes()));
         let begun = Instant::now();
+        // Since when a lock has no holder: for a moment that is so with every new one.
+        let mut empty: Option<Instant> = None;
         for round in 0.. {
             if self.make_folder(&lock)? {
                 self.write(&holder, own.clone().into_bytes())?;
-                let done = work();
-                self.ask(Method::DELETE, &lock)?;
-                return done;
+                let done = work(&held);
+                // Somebody who took it for abandoned may have it by now: then it is theirs.
+                if held()? {
+                    self.ask(Method::DELETE, &lock)?;
+                }
+                if let Some(done) = done? {
+                    return Ok(done);
+                }
             }
             let now = self.now()?;
-            let left = match self.head(&holder)? {
-                Some(seen) => now.duration_since(seen.modified).unwrap_or_default() > ABANDONED,
-                None => begun.elapsed() > ABANDONED / 2,
+            let found = self.holder(&holder)?;
+            let left = match &found {
+                Some((_, modified)) => {
+                    empty = None;
+                    now.duration_since(*modified).unwrap_or_default() > ABANDONED
+                }
+                None => empty.get_or_insert_with(Instant::now).elapsed() > ABANDONED / 2,
             };
             if left {
-                self.ask(Method::DELETE, &lock)?;
+                // Others may have come to the same end, and one of them may hold a new lock.
+                if self.holder(&holder)? == found {
+                    self.ask(Method::DELETE, &lock)?;
+                }
+                empty = None;
             } else if begun.elapsed() > ABANDONED * 3 {
                 break;
             }
@@ -158,6 +177,11 @@ impl Web {
             what: format!("to have {key} changed"),
             why: format!("others have had it locked ({lock}) for too long"),
         })
+    }
+
+    /// Who holds a lock, and since when.
+    fn holder(&self, key: &str) -> Result<Option<(Vec<u8>, SystemTime)>, RemoteError> {
+        Ok(self.read(key, HOLDER)?.map(|(name, seen)| (name, seen.modified)))
     }
 
     fn write(&self, key: &str, bytes: Vec<u8>) -> Result<(), RemoteError> {
@@ -228,11 +252,13 @@ impl Objects for Web {
     }
 
     fn update(&self, key: &str, change: &Change<'_>) -> Result<(), RemoteError> {
-        let once = || {
+        // Whether something was written; nothing when it is not to be any more.
+        let once = |may: &dyn Fn() -> Result<bool, RemoteError>| {
             let old = self.read(key, MANIFEST_LIMIT)?.map(|(bytes, _)| bytes);
             match change(old.as_deref())? {
-                Some(new) => self.write(key, new).map(|()| true),
-                None => Ok(false),
+                Some(new) if may()? => self.write(key, new).map(|()| Some(true)),
+                Some(_) => Ok(None),
+                None => Ok(Some(false)),
             }
         };
         if self.has_locks()? {
@@ -241,7 +267,7 @@ impl Objects for Web {
         // Without locks somebody may write over it at the same time: it is looked at again a
         // little later, until it stays.
         for round in 0..6 {
-            if !once()? {
+            if once(&|| Ok(true))? != Some(true) {
                 return Ok(());
             }
             clock::back_off(round);

@@ -181,6 +181,85 @@ fn a_stalled_upload_ends() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
+/// A lock of somebody who died, on the list of what refers to a manifest.
+fn abandoned(nginx: &Nginx, subject: &Digest) -> std::path::PathBuf {
+    let lock = format!("team/cache/locks/tags.sha256-{}", subject.hex());
+    let lock = nginx.data().join(lock);
+    std::fs::create_dir_all(&lock).expect("made");
+    std::fs::write(lock.join("holder"), b"the dead").expect("written");
+    let holder = std::fs::File::options().write(true).open(lock.join("holder")).expect("opened");
+    holder.set_modified(SystemTime::now() - Duration::from_secs(600)).expect("set");
+    lock
+}
+
+#[test]
+fn an_abandoned_lock_that_somebody_took_meanwhile_stays_theirs() {
+    let nginx = nginx_dav(&listing());
+    let depot = open(&at(&nginx));
+    let layer = put(&depot, b"a layer");
+    let subject = image(&depot, &[layer]);
+    depot.put_manifest(&subject, &["subject".to_owned()]).expect("put");
+    let lock = abandoned(&nginx, &subject.digest());
+    // Between looking at the holder and removing the lock another waiter is faster, and done soon.
+    let proxy = Proxy::http(nginx.server.address());
+    let (taken, looks) = (lock.join("holder"), std::sync::atomic::AtomicU32::new(0));
+    let other = move |_: &ashlar_testbed::proxy::Request| {
+        if looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+            std::fs::write(&taken, b"the living").expect("written");
+            let taken = taken.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(700));
+                let folder = taken.parent().expect("a folder");
+                assert_eq!(std::fs::read(&taken).expect("it is there"), b"the living");
+                std::fs::remove_dir_all(folder).expect("removed");
+            });
+        }
+        None
+    };
+    proxy.add(Rule::on("GET", "/team/cache/locks/tags.", Fault::Ask(Arc::new(other))));
+    let begun = Instant::now();
+    let through = open(&format!("{}/team/cache", proxy.url()));
+    through.put_manifest(&contract::referrer(&through, &subject, "x"), &[]).expect("put");
+    assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
+    assert_eq!(depot.referrers(&subject.digest()).expect("asked").len(), 1);
+    assert!(!lock.exists());
+}
+
+#[test]
+fn who_lost_a_lock_does_not_write_under_it() {
+    let nginx = nginx_dav(&listing());
+    let depot = open(&at(&nginx));
+    let layer = put(&depot, b"a layer");
+    let subject = image(&depot, &[layer]);
+    depot.put_manifest(&subject, &["subject".to_owned()]).expect("put");
+    let lock =
+        nginx.data().join(format!("team/cache/locks/tags.sha256-{}", subject.digest().hex()));
+    let list = nginx.data().join(format!("team/cache/tags/sha256-{}", subject.digest().hex()));
+    // Once it has the lock and reads the list, somebody else takes the lock and writes the list.
+    let proxy = Proxy::http(nginx.server.address());
+    let reads = std::sync::atomic::AtomicU32::new(0);
+    let taken = lock.clone();
+    let other = move |_: &ashlar_testbed::proxy::Request| {
+        if reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            std::fs::write(taken.join("holder"), b"another").expect("written");
+            let taken = taken.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(700));
+                std::fs::remove_dir_all(taken).expect("nobody else has removed it");
+            });
+        }
+        None
+    };
+    let path = format!("/team/cache/tags/sha256-{}", subject.digest().hex());
+    proxy.add(Rule::on("GET", &path, Fault::Ask(Arc::new(other))));
+    let begun = Instant::now();
+    let through = open(&format!("{}/team/cache", proxy.url()));
+    through.put_manifest(&contract::referrer(&through, &subject, "x"), &[]).expect("put");
+    assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
+    assert!(list.exists() && !lock.exists());
+    assert_eq!(depot.referrers(&subject.digest()).expect("asked").len(), 1);
+}
+
 fn definition(url: &str) -> crate::Definition {
     crate::Definition {
         name: "team".to_owned(),
