@@ -1,10 +1,12 @@
 //! An artifact to another place, with all that it consists of and all that is said of it.
 
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use ashlar_object::{Digest, Hasher};
-use ashlar_store::{Moved, Watch};
+use ashlar_store::{Moved, RemoteError, Watch};
 
 use super::address::{Reference, Repository, Target};
 use super::found::{Found, find};
@@ -12,6 +14,9 @@ use super::layers::{in_parallel, put};
 use super::manifest::{EMPTY_CONFIG, ImageManifest, Index, digest_of, trusted};
 use super::{Access, ArtifactError, place};
 use crate::depot::{self, Body, Depot, Made, Manifest};
+
+/// Whatever was just put is older than in a day.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Copies an artifact and its signatures to another place, and gives its reference there. What is
 /// there is not moved; inside one registry nothing is moved at all if the registry can mount.
@@ -112,15 +117,56 @@ impl Copying<'_> {
             (self.watch.moved)(Moved { already: digest.size, ..Moved::default() });
             return Ok(());
         }
-        let far = Far { depot: Arc::clone(&self.from), digest: *digest, at: Mutex::default() };
-        put(&*self.to, digest, &Body::Made(Arc::new(far)), self.watch)
+        let far = Arc::new(Far {
+            depot: Arc::clone(&self.from),
+            digest: *digest,
+            at: Mutex::default(),
+            jumped: AtomicBool::new(false),
+        });
+        let body = Body::Made(Arc::clone(&far) as Arc<dyn Made>);
+        put(&*self.to, digest, &body, self.watch)?;
+        if far.jumped.load(Ordering::Relaxed) { self.arrived(digest) } else { Ok(()) }
+    }
+
+    /// Reads a blob back whose bytes were not read in one go, so that no digest was made of them on
+    /// their way: not every place does that itself.
+    fn arrived(&self, digest: &Digest) -> Result<(), ArtifactError> {
+        let place = self.to.place();
+        let failed = |error| crate::http::remote_error(error, place);
+        let mut hasher = Hasher::new();
+        if let Some(mut reader) = self.to.open_blob(digest, 0..digest.size)? {
+            let mut piece = vec![0; 256 << 10];
+            loop {
+                if !(self.watch.go_on)() {
+                    return Err(RemoteError::Stopped.into());
+                }
+                match reader.read(&mut piece) {
+                    Ok(0) => break,
+                    Ok(count) => hasher.update(&piece[..count]),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(failed(error).into()),
+                }
+            }
+        }
+        if hasher.finish() == *digest {
+            return Ok(());
+        }
+        // It would pass for the right one. Places that cannot remove it look at digests themselves.
+        let removed = self.to.remove_blob(digest, SystemTime::now() + DAY);
+        let left = if matches!(removed, Ok(true)) { "" } else { "; remove it there" };
+        Err(RemoteError::Wrong {
+            place: place.to_owned(),
+            what: format!("the blob sha256:{}", digest.hex()),
+            why: format!("other bytes arrived than were to be sent{left}, and copy again"),
+        }
+        .into())
     }
 
     /// Signatures and whatever else refers to a manifest.
     fn said_of(&self, digest: &Digest) -> Result<(), ArtifactError> {
         let referrers = match self.from.referrers(digest) {
             Ok(referrers) => referrers,
-            Err(ashlar_store::RemoteError::Unsupported { .. }) => Vec::new(),
+            Err(RemoteError::Unsupported { .. }) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
         let mut copied = std::collections::HashSet::new();
@@ -153,6 +199,8 @@ struct Far {
     depot: Arc<dyn Depot>,
     digest: Digest,
     at: Mutex<Option<Position>>,
+    /// Whether it was read again from somewhere in the middle.
+    jumped: AtomicBool,
 }
 
 impl std::fmt::Debug for Far {
@@ -180,6 +228,7 @@ impl Made for Far {
                 let opened = self.depot.open_blob(&self.digest, at..self.digest.size);
                 let reader = opened.map_err(io::Error::other)?;
                 let reader = reader.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+                self.jumped.fetch_or(at > 0, Ordering::Relaxed);
                 Position { offset: at, reader, hasher: (at == 0).then(Hasher::new) }
             }
         };
@@ -197,3 +246,7 @@ impl Made for Far {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+#[path = "copy_tests.rs"]
+mod tests;
