@@ -163,6 +163,10 @@ fn provenance(
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
+        // Why what stands there is not shown.
+        for warning in one.remote.take_warnings() {
+            eprintln!("warning: {warning}");
+        }
         let bytes = match statement {
             Ok(Some(bytes)) => bytes,
             Ok(None) => continue,

@@ -4,6 +4,7 @@ mod chains;
 mod faults;
 mod forged;
 mod programs;
+mod tables;
 mod trust;
 
 use ashlar_object::{
