@@ -24,6 +24,12 @@ mod row;
 const CHECKSUM: &str = "io.github.containers.zstd-chunked.manifest-checksum";
 /// The annotation with its place: offset, length, uncompressed length, type.
 const POSITION: &str = "io.github.containers.zstd-chunked.manifest-position";
+/// The first names of the two: all that containers-storage before 1.44, as in podman 4.3, looks for.
+/// Without them it fetches layers whole.
+const FIRST: [&str; 2] = [
+    "io.containers.zstd-chunked.manifest-checksum",
+    "io.containers.zstd-chunked.manifest-position",
+];
 /// The annotation with the place of the tar-split: offset, length, uncompressed length.
 const SPLIT: &str = "io.github.containers.zstd-chunked.tarsplit-position";
 
@@ -190,9 +196,13 @@ impl Tail {
         let length = table.len() as u64;
         let mut hasher = Hasher::new();
         hasher.update(table);
+        let checksum = format!("sha256:{}", hasher.finish().hex());
+        let position = format!("{at}:{length}:{plain}:{CRFS}");
         let mut annotations = BTreeMap::from([
-            (CHECKSUM.to_owned(), format!("sha256:{}", hasher.finish().hex())),
-            (POSITION.to_owned(), format!("{at}:{length}:{plain}:{CRFS}")),
+            (FIRST[0].to_owned(), checksum.clone()),
+            (FIRST[1].to_owned(), position.clone()),
+            (CHECKSUM.to_owned(), checksum),
+            (POSITION.to_owned(), position),
         ]);
         let mut footer = [at, length, *plain, CRFS, 0, 0, 0];
         if let Some((split, plain)) = &self.split {
