@@ -162,7 +162,12 @@ impl From<DestinationError> for Failed {
         let message = chain(&error);
         match error {
             DestinationError::Root(_) => Self::usage(message).help("name a folder for the files"),
-            DestinationError::Path { .. } => Self::usage(message),
+            DestinationError::Path { .. } | DestinationError::Mounted { .. } => {
+                Self::usage(message)
+            }
+            DestinationError::Reserved(_)
+            | DestinationError::Leftover { .. }
+            | DestinationError::Stuck { .. } => Self::new(Exit::Store, message),
             DestinationError::Occupied { .. } => Self::usage(message)
                 .help("--merge puts the new files among them, --replace removes them"),
             DestinationError::Conflict { .. } => {

@@ -2,14 +2,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
 /// How deep folders are followed before the rest is moved up: each level holds a descriptor.
 const DEEPEST: usize = 64;
 
-/// Removes what is at a path, whatever its modes and depth; links are not followed. Nothing there
-/// is no error.
+/// Removes what is at a path, whatever its modes and depth; links are not followed, and nothing
+/// of another file system that is mounted below is removed. Nothing there is no error.
 ///
 /// # Errors
 /// When something of it cannot be removed.
@@ -33,6 +33,7 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(e) => return Err(e),
     }
+    same_mount(parent, open_path(parent, name)?.as_fd())?;
     let dir = open_writable(parent, name)?;
     empty(dir.as_fd())?;
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
@@ -77,6 +78,7 @@ fn below(
                 Err(e) => return Err(e),
             }
         }
+        same_mount(dir, open_path(dir, name.to_bytes())?.as_fd())?;
         let child = open_writable(dir, name.to_bytes())?;
         if depth >= DEEPEST {
             drop(child);
@@ -93,6 +95,22 @@ fn below(
         }
     }
     Ok(())
+}
+
+fn open_path(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// Refuses (`EXDEV`) a folder of another mount: what is mounted somewhere is not part of it.
+fn same_mount(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let look = |fd| {
+        let found = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+        let knows = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+        let mount = knows.then_some(found.stx_mnt_id);
+        Ok::<_, Errno>((found.stx_dev_major, found.stx_dev_minor, mount))
+    };
+    if look(one)? == look(other)? { Ok(()) } else { Err(Errno::XDEV) }
 }
 
 /// Opens a folder so that things in it can be removed; only the superuser need not ask.
@@ -133,5 +151,36 @@ mod tests {
         remove(at.as_fd(), b"x").unwrap();
         assert!(!dir.path().join("x").exists());
         remove(at.as_fd(), b"x").unwrap();
+    }
+
+    /// Needs a mount namespace of its own; where there can be none, nothing is tested.
+    #[test]
+    fn leaves_what_is_mounted_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = r#"mkdir -p "$1/x/m" "$1/other" && touch "$1/other/kept" && \
+            mount --bind "$1/other" "$1/x/m" && "$2" --ignored --exact --nocapture \
+            removal::tests::inner_removes_x"#;
+        let this = std::env::current_exe().unwrap();
+        let can = std::process::Command::new("unshare").args(["-m", "true"]).output();
+        if !can.is_ok_and(|done| done.status.success()) {
+            return;
+        }
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).arg(dir.path()).arg(this);
+        let done = command.env("ASHLAR_TEST_REMOVES", dir.path().join("x")).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        if !done.status.success() && !said.contains("inner_removes_x") {
+            return;
+        }
+        assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+        assert!(dir.path().join("other/kept").exists());
+    }
+
+    #[test]
+    #[ignore = "run by the one before, in a mount namespace"]
+    fn inner_removes_x() {
+        let Some(path) = std::env::var_os("ASHLAR_TEST_REMOVES") else { return };
+        let error = remove_all(std::path::Path::new(&path)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::XDEV.raw_os_error()));
     }
 }

@@ -10,9 +10,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use ashlar_object::RelPath;
 use ashlar_store::Watch;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+
+use super::mounts::mount_below;
 
 /// What to do with files that are there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,37 @@ pub enum DestinationError {
         /// How many there are.
         count: usize,
     },
+    /// A name that only folders have in which files wait.
+    #[error("{} has a name that Ashlar keeps for folders in which files wait: it is refused", .0.display())]
+    Reserved(PathBuf),
+    /// A folder that looks like one in which files wait, and which is not obeyed.
+    #[error("{} looks like what an ashlar that was killed has left, but {why}; nothing was touched: look at it, then move or remove it", path.display())]
+    Leftover {
+        /// The folder.
+        path: PathBuf,
+        /// Why it is not trusted.
+        why: &'static str,
+    },
+    /// What was taken away cannot go back, because something else is there now.
+    #[error("{} cannot go back to {}{}, where something else is now; it is kept in {}: move what is there aside and try again, or remove that folder", first.display(), path.display(), more(*.count), kept.display())]
+    Stuck {
+        /// The destination.
+        path: PathBuf,
+        /// The first path of it, relative.
+        first: PathBuf,
+        /// How many there are.
+        count: usize,
+        /// The folder that has them.
+        kept: PathBuf,
+    },
+    /// Another file system is mounted below a folder whose files are to be replaced.
+    #[error("{} is mounted below {}: its files would be removed; unmount it, or choose another folder", mount.display(), path.display())]
+    Mounted {
+        /// The destination.
+        path: PathBuf,
+        /// Where the other is mounted.
+        mount: PathBuf,
+    },
     /// Something failed.
     #[error("cannot {doing} {}", path.display())]
     Io {
@@ -91,9 +125,23 @@ pub(super) fn failing<E: Into<io::Error>>(
 /// How the hidden folders are called in which new files wait until all are there.
 const WAITING: &str = ".ashlar-use-";
 
-/// Whether a name is that of a folder with files that wait.
+/// Whether a name is that of a folder with files that wait, for whatever folder.
 pub(super) fn is_waiting(name: &OsStr) -> bool {
+    let (name, waiting) = (name.as_bytes(), WAITING.as_bytes());
+    name.starts_with(b".") && name.windows(waiting.len()).any(|part| part == waiting)
+}
+
+/// Whether a name is that of a folder with files that wait for the folder it is in.
+pub(super) fn waits_inside(name: &OsStr) -> bool {
     name.as_bytes().starts_with(WAITING.as_bytes())
+}
+
+/// Refuses a path that has such a name.
+pub(super) fn allowed(path: &RelPath) -> Result<(), DestinationError> {
+    if path.names().iter().any(|name| is_waiting(name.as_os_str())) {
+        return Err(DestinationError::Reserved(path.under(Path::new(""))));
+    }
+    Ok(())
 }
 
 /// Whether a name beside the folder `of` is that of a folder in which files wait for it.
@@ -177,12 +225,12 @@ impl Destination {
         self.made.last() == Some(&self.path)
     }
 
-    /// What is in it but for files that wait.
-    pub fn names(&self) -> Result<Vec<std::ffi::OsString>, DestinationError> {
+    /// What is in it but for a folder of our own.
+    pub fn names(&self, but: Option<&OsStr>) -> Result<Vec<std::ffi::OsString>, DestinationError> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(failing("list", &*self.path))? {
             let name = entry.map_err(failing("list", &*self.path))?.file_name();
-            if !is_waiting(&name) {
+            if but != Some(&*name) {
                 names.push(name);
             }
         }
@@ -191,11 +239,20 @@ impl Destination {
     }
 
     /// Refuses when there are files and nothing says what to do with them.
-    pub fn check(&self, existing: Existing) -> Result<(), DestinationError> {
-        if existing != Existing::Refuse {
-            return Ok(());
+    pub fn check(&self, existing: Existing, but: Option<&OsStr>) -> Result<(), DestinationError> {
+        match existing {
+            Existing::Refuse => {}
+            Existing::Merge => return Ok(()),
+            Existing::Replace => {
+                let mount = mount_below(&self.path).map_err(failing("look below", &*self.path))?;
+                let path = self.path.clone();
+                return match mount {
+                    None => Ok(()),
+                    Some(mount) => Err(DestinationError::Mounted { path, mount }),
+                };
+            }
         }
-        let names = self.names()?;
+        let names = self.names(but)?;
         match names.first() {
             None => Ok(()),
             Some(first) => Err(DestinationError::Occupied {

@@ -62,18 +62,22 @@ fn folders_are_made_and_go_again_when_nothing_came_of_it() {
 fn files_that_are_there_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let destination = Destination::open(folder.path(), &Watch::NOBODY).unwrap();
-    destination.check(Existing::Refuse).unwrap();
-    fs::create_dir(folder.path().join(".ashlar-use-12345678")).unwrap();
-    destination.check(Existing::Refuse).unwrap();
+    destination.check(Existing::Refuse, None).unwrap();
+    // Only the folder that is our own is none of somebody's files.
+    let own = OsStr::new(".ashlar-use-12345678");
+    fs::create_dir(folder.path().join(own)).unwrap();
+    destination.check(Existing::Refuse, Some(own)).unwrap();
+    destination.check(Existing::Refuse, None).unwrap_err();
+    fs::remove_dir(folder.path().join(own)).unwrap();
     fs::write(folder.path().join("one"), "").unwrap();
     fs::write(folder.path().join("two"), "").unwrap();
-    let error = destination.check(Existing::Refuse).unwrap_err().to_string();
+    let error = destination.check(Existing::Refuse, None).unwrap_err().to_string();
     assert_eq!(
         error,
         format!("{} is not empty: it has one and 1 more", destination.path.display())
     );
-    destination.check(Existing::Merge).unwrap();
-    destination.check(Existing::Replace).unwrap();
+    destination.check(Existing::Merge, None).unwrap();
+    destination.check(Existing::Replace, None).unwrap();
 }
 
 #[test]
@@ -109,6 +113,6 @@ fn a_second_one_waits_says_so_and_can_be_stopped() {
         fs::rename(&new, &place).unwrap();
         drop(first);
         let second = second.join().unwrap();
-        assert_eq!(second.names().unwrap(), ["file"]);
+        assert_eq!(second.names(None).unwrap(), ["file"]);
     });
 }

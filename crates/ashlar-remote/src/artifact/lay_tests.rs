@@ -64,3 +64,18 @@ fn a_layer_with_deletions_is_refused() {
     let error = Laying::begin(to.path(), &tree).map(|_| ()).unwrap_err().to_string();
     assert_eq!(error, "a/gone is a deletion: this is a layer and no tree of files");
 }
+
+#[test]
+fn names_of_folders_in_which_files_wait_are_refused() {
+    for path in [".ashlar-use-1/plan", "a/.b.ashlar-use-x", ".ashlar-use-"] {
+        let link = Node::Symlink(ashlar_object::Symlink {
+            target: b"x".as_slice().into(),
+            meta: Meta::new(0o777, ashlar_object::Extra::default()),
+        });
+        let tree = Tree::default().with(&path.parse().unwrap(), link);
+        let to = tempfile::tempdir().unwrap();
+        let error = Laying::begin(to.path(), &tree).map(|_| ()).unwrap_err();
+        assert!(matches!(error, DestinationError::Reserved(_)), "{error}");
+        assert!(fs::read_dir(to.path()).unwrap().next().is_none());
+    }
+}

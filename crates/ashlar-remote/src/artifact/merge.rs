@@ -1,31 +1,35 @@
 //! What has to be done to put files among others: pure planning, and its written form.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use ashlar_object::{Name, RelPath};
 
 use super::destination::{DestinationError, failing};
-use super::staging::path_of;
+use super::steps::fingerprint;
 
-/// One step; paths are relative to the destination.
+/// One step; paths are relative to the destination. A mark tells what was put there from what
+/// somebody made of it since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Put what is new where nothing is.
-    Put { path: PathBuf },
+    Put { path: RelPath, mark: String },
     /// Put what is new where something else is, which is taken away.
-    Swap { path: PathBuf },
+    Swap { path: RelPath, mark: String },
     /// Take away what is there.
-    Remove { path: PathBuf },
+    Remove { path: RelPath },
     /// Give a folder that stays the mode that it has in what is new.
-    Mode { path: PathBuf, was: u32, now: u32 },
+    Mode { path: RelPath, was: u32, now: u32 },
 }
 
 impl Step {
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> &RelPath {
         match self {
-            Self::Put { path }
-            | Self::Swap { path }
+            Self::Put { path, .. }
+            | Self::Swap { path, .. }
             | Self::Remove { path }
             | Self::Mode { path, .. } => path,
         }
@@ -34,10 +38,32 @@ impl Step {
 
 /// The steps to have only what is new. `old` are the names that are there.
 pub(super) fn replacing(new: &Path, old: Vec<OsString>) -> Result<Vec<Step>, DestinationError> {
-    let mut steps: Vec<Step> =
-        old.into_iter().map(|name| Step::Remove { path: name.into() }).collect();
-    steps.extend(names(new)?.into_iter().map(|name| Step::Put { path: name.into() }));
+    let mut steps = Vec::new();
+    for name in old {
+        steps.push(Step::Remove { path: relative(Path::new(&name))? });
+    }
+    for name in names(new)? {
+        let path = relative(Path::new(&name))?;
+        let mark = mark(&new.join(&name))?;
+        steps.push(Step::Put { path, mark });
+    }
     Ok(steps)
+}
+
+fn relative(path: &Path) -> Result<RelPath, DestinationError> {
+    let parsed = RelPath::parse(path.as_os_str().as_bytes());
+    parsed.map_err(|e| failing("name", path)(std::io::Error::other(e)))
+}
+
+fn mark(path: &Path) -> Result<String, DestinationError> {
+    let found = || {
+        let name = path.file_name().and_then(|name| Name::new(name.as_bytes()).ok());
+        let (Some(name), Some(above)) = (name, path.parent()) else {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        };
+        fingerprint(std::fs::File::open(above)?.as_fd(), &name)
+    };
+    found().map_err(failing("look at", path))
 }
 
 /// The steps to have what is new among what is there: files take the place of files, folders
@@ -71,7 +97,7 @@ fn below(
         let there = match std::fs::symlink_metadata(&to) {
             Ok(there) => there,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                steps.push(Step::Put { path });
+                steps.push(Step::Put { path: relative(&path)?, mark: mark(&new.join(&path))? });
                 continue;
             }
             Err(e) => return Err(failing("look at", to)(e)),
@@ -81,10 +107,12 @@ fn below(
                 below(new, place, &path, steps, conflicts)?;
                 let (was, now) = (there.mode() & 0o7777, from.mode() & 0o7777);
                 if was != now {
-                    modes.push(Step::Mode { path, was, now });
+                    modes.push(Step::Mode { path: relative(&path)?, was, now });
                 }
             }
-            (false, false) => steps.push(Step::Swap { path }),
+            (false, false) => {
+                steps.push(Step::Swap { path: relative(&path)?, mark: mark(&new.join(&path))? });
+            }
             (true, false) => {
                 let what = if there.is_symlink() { "a link" } else { "a file" };
                 conflicts.push(format!("{} is {what} there and a folder here", path.display()));
@@ -109,43 +137,46 @@ fn names(folder: &Path) -> Result<Vec<OsString>, DestinationError> {
     Ok(names)
 }
 
-/// A letter, the modes of a `Mode`, the path and a NUL for each step: paths have no NUL.
+/// A letter, the mark or modes, the path and a NUL for each step: paths have no NUL.
 pub(super) fn encode(steps: &[Step]) -> Vec<u8> {
     let mut out = Vec::new();
     for step in steps {
         let head = match step {
-            Step::Put { .. } => "p ".to_owned(),
-            Step::Swap { .. } => "s ".to_owned(),
+            Step::Put { mark, .. } => format!("p {mark} "),
+            Step::Swap { mark, .. } => format!("s {mark} "),
             Step::Remove { .. } => "r ".to_owned(),
             Step::Mode { was, now, .. } => format!("m {was} {now} "),
         };
         out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(step.path().as_os_str().as_bytes());
+        out.extend_from_slice(&step.path().to_bytes());
         out.push(0);
     }
     out
 }
 
-/// What was written; what makes no sense is passed over.
-pub(super) fn decode(bytes: &[u8]) -> Vec<Step> {
+/// What was written. `None` when any of it makes no sense, as a path that leads elsewhere.
+pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Step>> {
     let step = |record: &[u8]| {
         let (kind, rest) = record.split_at_checked(2)?;
-        let path = || path_of(rest).to_path_buf();
+        let path = |bytes: &[u8]| RelPath::parse(bytes).ok().filter(|path| !path.is_root());
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        let marked = || {
+            let at = rest.iter().position(|byte| *byte == b' ')?;
+            Some((path(&rest[at + 1..])?, text(&rest[..at])?))
+        };
         match kind {
-            b"p " => Some(Step::Put { path: path() }),
-            b"s " => Some(Step::Swap { path: path() }),
-            b"r " => Some(Step::Remove { path: path() }),
+            b"p " => marked().map(|(path, mark)| Step::Put { path, mark }),
+            b"s " => marked().map(|(path, mark)| Step::Swap { path, mark }),
+            b"r " => Some(Step::Remove { path: path(rest)? }),
             b"m " => {
                 let mut parts = rest.splitn(3, |byte| *byte == b' ');
                 let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse::<u32>().ok();
                 let (was, now) = (number()?, number()?);
-                let path = PathBuf::from(OsStr::from_bytes(parts.next()?));
-                Some(Step::Mode { path, was, now })
+                Some(Step::Mode { path: path(parts.next()?)?, was, now })
             }
             _ => None,
         }
     };
-    // A place is kept for each, because the numbers of what was taken away go by it.
     let records = bytes.split(|byte| *byte == 0).filter(|record| !record.is_empty());
-    records.map(|record| step(record).unwrap_or(Step::Remove { path: "".into() })).collect()
+    records.map(step).collect()
 }

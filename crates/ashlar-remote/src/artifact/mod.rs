@@ -8,7 +8,8 @@
 //! | `composite.rs`, `parts.rs` | one tree for each architecture, with what they share |
 //! | `compatible.rs`, `unpack.rs` | archives as pipelines have them |
 //! | `restore.rs`, `lay.rs` | artifacts into folders |
-//! | `destination.rs`, `staging.rs`, `merge.rs` | a folder filled whole or not at all |
+//! | `destination.rs`, `mounts.rs` | which folder is meant, and whether it may be filled |
+//! | `staging.rs`, `merge.rs`, `steps.rs`, `leftover.rs` | it is filled whole or not at all |
 //! | `inspect.rs`, `verify.rs`, `copy.rs` | what is in it, whether all of it is right, elsewhere |
 //! | `layers.rs`, `manifest.rs`, `found.rs` | the pieces of all that on a depot |
 
@@ -22,13 +23,16 @@ mod found;
 mod inspect;
 mod lay;
 mod layers;
+mod leftover;
 mod manifest;
 mod merge;
+mod mounts;
 mod native;
 mod parts;
 mod place;
 mod restore;
 mod staging;
+mod steps;
 mod unpack;
 mod verify;
 

@@ -129,15 +129,19 @@ fn fill(
         return Ok(Restored { destination: None, files: 0, content: 0 });
     }
     if destination.locked {
-        if recover(destination)? {
+        let recovered = recover(destination)?;
+        if recovered.found {
             let place = destination.path.display();
             (watch.warn)(format!("{place}: undone what an ashlar that was killed had begun"));
+        }
+        for path in recovered.left {
+            (watch.warn)(format!("{} was changed since, and stays", path.display()));
         }
     } else {
         let place = destination.path.display();
         (watch.warn)(format!("{place} cannot be locked: use it from one ashlar at a time"));
     }
-    destination.check(how.existing)?;
+    destination.check(how.existing, None)?;
     let reference = &wanted.reference;
     let found = find(depot, reference)?;
     trusted(depot, reference, &found, keys)?;

@@ -4,16 +4,18 @@
 //!
 //! | in the hidden folder | what |
 //! |---|---|
+//! | `mark` | what makes it ours, see `leftover.rs` |
 //! | `new/` | the files that wait |
 //! | `old/<n>` | what the n-th step took away from the destination |
 //! | `plan` | the steps, written before the first of them and removed after the last |
 //!
 //! Whoever opens the destination next and finds a plan undoes it: see [`recover`].
 
-use std::ffi::OsStr;
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ashlar_store::remove_all;
@@ -21,8 +23,9 @@ use rustix::fs::{CWD, Gid, RenameFlags, Uid};
 use rustix::io::Errno;
 
 use super::destination::{Destination, DestinationError, Existing, beside, failing, inside};
-use super::destination::{is_waiting, waits_for};
-use super::merge::{self, Step};
+use super::destination::{waits_for, waits_inside};
+use super::steps::{Ground, Undone, act, undo};
+use super::{leftover, merge};
 
 /// A hidden folder on the file system of a destination, removed when this is dropped.
 #[derive(Debug)]
@@ -30,34 +33,48 @@ pub(crate) struct Staging {
     path: PathBuf,
     /// Whether the folder of new files can take the place of the destination as a whole.
     whole: bool,
+    /// Whether it has what was taken away from the destination, and so stays.
+    keep: bool,
+    /// Its name, where it is inside the destination.
+    inside: Option<OsString>,
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
         // What cannot be removed now is when the destination is next used.
         let _ = remove_all(&self.path);
     }
 }
 
 impl Staging {
-    /// Makes the folder: beside the destination if a renaming from there leads into it.
+    /// Makes the folder: beside the destination, or inside of one that is a mount of its own or
+    /// in a folder that we may not write to.
     pub fn make(destination: &Destination) -> Result<Self, DestinationError> {
         let place = &destination.path;
         if let (Some(parent), Some(name)) = (place.parent(), place.file_name())
             && is_same_mount(parent, place)
             && let Ok(path) = make(parent, &beside(name))
         {
-            let staging = Self { path, whole: !is_current(place) };
+            let staging = Self { path, whole: !is_current(place), keep: false, inside: None };
             staging.fill()?;
             return Ok(staging);
         }
         let path = make(place, OsStr::new(inside())).map_err(failing("write to", place))?;
-        let staging = Self { path, whole: false };
+        let inside = path.file_name().map(OsStr::to_owned);
+        let staging = Self { path, whole: false, keep: false, inside };
         staging.fill()?;
         Ok(staging)
     }
 
+    fn inside(&self) -> Option<&OsStr> {
+        self.inside.as_deref()
+    }
+
     fn fill(&self) -> Result<(), DestinationError> {
+        leftover::mark(&self.path).map_err(failing("write to", &*self.path))?;
         let mut builder = std::fs::DirBuilder::new();
         builder.mode(0o700).create(self.fresh()).map_err(failing("make", self.fresh()))
     }
@@ -69,13 +86,13 @@ impl Staging {
 
     /// Lets the new files appear. On an error the destination is as it was.
     pub fn publish(
-        self,
+        mut self,
         destination: &Destination,
         existing: Existing,
     ) -> Result<(), DestinationError> {
         // Again, because somebody who knows nothing of our lock may have put files there.
-        destination.check(existing)?;
-        let occupied = !destination.names()?.is_empty();
+        destination.check(existing, self.inside())?;
+        let occupied = !destination.names(self.inside())?.is_empty();
         if self.whole && (!occupied || existing == Existing::Replace) {
             self.take_place(destination, occupied)
         } else {
@@ -84,7 +101,7 @@ impl Staging {
     }
 
     fn take_place(
-        &self,
+        &mut self,
         destination: &Destination,
         occupied: bool,
     ) -> Result<(), DestinationError> {
@@ -112,7 +129,7 @@ impl Staging {
                 self.one_by_one(destination, existing)
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                destination.check(Existing::Refuse)?;
+                destination.check(Existing::Refuse, None)?;
                 Err(failing("fill", place)(Errno::NOTEMPTY))
             }
             Err(e) => Err(failing("fill", place)(e)),
@@ -120,7 +137,7 @@ impl Staging {
     }
 
     fn one_by_one(
-        &self,
+        &mut self,
         destination: &Destination,
         existing: Existing,
     ) -> Result<(), DestinationError> {
@@ -128,101 +145,39 @@ impl Staging {
         let steps = match existing {
             Existing::Merge => merge::merging(&self.fresh(), place)?,
             Existing::Refuse | Existing::Replace => {
-                merge::replacing(&self.fresh(), destination.names()?)?
+                merge::replacing(&self.fresh(), destination.names(self.inside())?)?
             }
         };
         let old = self.path.join("old");
         std::fs::create_dir(&old).map_err(failing("make", &*old))?;
         let plan = self.path.join("plan");
         let written = self.path.join("plan.new");
-        std::fs::write(&written, merge::encode(&steps))
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options
+            .open(&written)
+            .and_then(|mut file| {
+                file.write_all(&merge::encode(&steps))?;
+                file.set_permissions(std::fs::Permissions::from_mode(0o600))
+            })
             .and_then(|()| std::fs::rename(&written, &plan))
             .map_err(failing("write", &*plan))?;
+        let dir = leftover::open(&self.path).map_err(failing("open", &*self.path))?;
+        let ground = Ground { staging: dir.as_fd(), place: destination.dir.as_fd(), shown: place };
+        // Whatever happens meanwhile, what is taken away is not removed with the folder.
+        self.keep = true;
         for (index, step) in steps.iter().enumerate() {
-            if let Err(error) = act(&self.path, place, index, step) {
-                undo(&self.path, place, &steps);
+            if let Err(error) = act(ground, index, step) {
+                stuck(&undo(ground, &steps), place, &self.path)?;
                 remove_all(&plan).map_err(failing("remove", &*plan))?;
+                self.keep = false;
                 return Err(error);
             }
         }
         // From here on it is done; what is left is litter.
-        remove_all(&plan).map_err(failing("remove", &*plan))
-    }
-}
-
-fn act(staging: &Path, place: &Path, index: usize, step: &Step) -> Result<(), DestinationError> {
-    let there = place.join(step.path());
-    match step {
-        Step::Put { path } | Step::Swap { path } => {
-            let new = staging.join("new").join(path);
-            if matches!(step, Step::Swap { .. }) {
-                let old = staging.join("old").join(index.to_string());
-                shift(&there, &old).map_err(failing("replace", &*there))?;
-            }
-            let result = shift(&new, &there);
-            result.map_err(failing("put files at", &*there))
-        }
-        Step::Remove { .. } => {
-            let old = staging.join("old").join(index.to_string());
-            shift(&there, &old).map_err(failing("remove", &*there))
-        }
-        Step::Mode { now, .. } => {
-            set_mode(&there, *now).map_err(failing("set the mode of", &*there))
-        }
-    }
-}
-
-/// Takes back what was done of some steps, as far as it can be: the last first.
-fn undo(staging: &Path, place: &Path, steps: &[Step]) {
-    for (index, step) in steps.iter().enumerate().rev() {
-        let there = place.join(step.path());
-        let old = staging.join("old").join(index.to_string());
-        match step {
-            Step::Put { path } | Step::Swap { path } => {
-                let new = staging.join("new").join(path);
-                // Still waiting: the step was not done.
-                if std::fs::symlink_metadata(&new).is_err() {
-                    // What somebody removed meanwhile need not be taken back.
-                    let _ = shift(&there, &new);
-                }
-            }
-            Step::Remove { .. } => {}
-            Step::Mode { was, .. } => {
-                // The same.
-                let _ = set_mode(&there, *was);
-            }
-        }
-        if std::fs::symlink_metadata(&old).is_ok() {
-            // If it cannot go back the folder stays closed to nobody: the file is in `old`.
-            let _ = shift(&old, &there);
-        }
-    }
-}
-
-/// Renames. A folder that may not be written to cannot be moved by an ordinary user, because its
-/// `..` changes; so it may for a moment.
-fn shift(from: &Path, to: &Path) -> io::Result<()> {
-    let rename = || rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE);
-    let plain = || match std::fs::symlink_metadata(to) {
-        Ok(_) => Err(Errno::EXIST),
-        Err(_) => rustix::fs::rename(from, to),
-    };
-    let moved = || match rename() {
-        Err(Errno::INVAL | Errno::NOSYS) => plain(),
-        other => other,
-    };
-    match moved() {
-        Err(Errno::ACCESS) => {
-            let meta = std::fs::symlink_metadata(from)?;
-            if !meta.is_dir() || meta.mode() & 0o200 != 0 {
-                return Err(Errno::ACCESS.into());
-            }
-            set_mode(from, meta.mode() | 0o700)?;
-            let done = moved();
-            set_mode(if done.is_ok() { to } else { from }, meta.mode())?;
-            Ok(done?)
-        }
-        other => Ok(other?),
+        remove_all(&plan).map_err(failing("remove", &*plan))?;
+        self.keep = false;
+        Ok(())
     }
 }
 
@@ -270,39 +225,64 @@ fn is_current(place: &Path) -> bool {
     std::env::current_dir().is_ok_and(|current| current.starts_with(place))
 }
 
+/// What came of what was left.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recovered {
+    /// Whether anything was.
+    pub found: bool,
+    /// What somebody has changed since, and so stays.
+    pub left: Vec<PathBuf>,
+}
+
 /// Undoes and removes what one that was killed has left for a destination, which must be locked.
-pub(crate) fn recover(destination: &Destination) -> Result<bool, DestinationError> {
+/// What is not ours is an error before anything is touched.
+pub(crate) fn recover(destination: &Destination) -> Result<Recovered, DestinationError> {
     let place = &destination.path;
     let mut left = Vec::new();
     let mut look = |folder: &Path, ours: &dyn Fn(&OsStr) -> bool| -> Result<(), DestinationError> {
         // A folder above that may not be listed has nothing of ours either: we could not write.
         let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
         for entry in entries.flatten() {
-            if ours(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                left.push(entry.path());
+            if ours(&entry.file_name()) {
+                left.extend(leftover::look(folder, &entry.file_name())?);
             }
         }
         Ok(())
     };
-    look(place, &is_waiting)?;
+    look(place, &waits_inside)?;
     if let (Some(parent), Some(name)) = (place.parent(), place.file_name()) {
         look(parent, &|other| waits_for(other, name))?;
     }
-    let found = !left.is_empty();
-    for staging in left {
-        match std::fs::read(staging.join("plan")) {
-            Ok(plan) => {
-                undo(&staging, place, &merge::decode(&plan));
-                let plan = staging.join("plan");
-                remove_all(&plan).map_err(failing("remove", plan))?;
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failing("read", staging.join("plan"))(e)),
+    let mut recovered = Recovered { found: !left.is_empty(), left: Vec::new() };
+    for one in left {
+        if let Some(plan) = &one.plan {
+            let Some(steps) = merge::decode(plan) else {
+                let why = "its plan makes no sense";
+                return Err(DestinationError::Leftover { path: one.path, why });
+            };
+            let ground =
+                Ground { staging: one.dir.as_fd(), place: destination.dir.as_fd(), shown: place };
+            let undone = undo(ground, &steps);
+            recovered.left.extend(undone.left.iter().map(|path| path.under(place)));
+            stuck(&undone, place, &one.path)?;
+            let plan = one.path.join("plan");
+            remove_all(&plan).map_err(failing("remove", plan))?;
         }
         // Litter that cannot be removed does no harm.
-        let _ = remove_all(&staging);
+        let _ = remove_all(&one.path);
     }
-    Ok(found)
+    Ok(recovered)
+}
+
+/// An error when something could not go back.
+fn stuck(undone: &Undone, place: &Path, kept: &Path) -> Result<(), DestinationError> {
+    let Some(first) = undone.stuck.first() else { return Ok(()) };
+    Err(DestinationError::Stuck {
+        path: place.to_path_buf(),
+        first: first.under(Path::new("")),
+        count: undone.stuck.len(),
+        kept: kept.to_path_buf(),
+    })
 }
 
 /// A path from bytes.

@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use ashlar_store::Watch;
 
+use super::super::merge::Step;
 use super::*;
 
 fn write(root: &Path, files: &[(&str, &str)]) {
@@ -56,7 +57,7 @@ impl Folder {
     }
 
     /// What is beside the destination.
-    fn beside(&self) -> Vec<std::ffi::OsString> {
+    fn beside(&self) -> Vec<OsString> {
         let entries = fs::read_dir(self.place.parent().unwrap()).unwrap();
         entries.map(|entry| entry.unwrap().file_name()).collect()
     }
@@ -160,26 +161,26 @@ fn whoever_is_killed_half_way_leaves_nothing_behind() {
             set_mode(&staging.fresh().join("a/b"), 0o700).unwrap();
             let steps = match existing {
                 Existing::Merge => merge::merging(&staging.fresh(), &folder.place).unwrap(),
-                _ => merge::replacing(&staging.fresh(), destination.names().unwrap()).unwrap(),
+                _ => merge::replacing(&staging.fresh(), destination.names(None).unwrap()).unwrap(),
             };
             fs::create_dir(staging.path.join("old")).unwrap();
-            fs::write(staging.path.join("plan"), merge::encode(&steps)).unwrap();
-            assert_eq!(merge::decode(&merge::encode(&steps)), steps);
+            plan(&staging, &steps);
+            assert_eq!(merge::decode(&merge::encode(&steps)).unwrap(), steps);
             if done > steps.len() {
                 assert!(steps.len() > 3);
                 break;
             }
             for (index, step) in steps.iter().enumerate().take(done) {
-                act(&staging.path, &folder.place, index, step).unwrap();
+                done_one(&staging, &destination, index, step).unwrap();
             }
             // Killed: nothing is removed, and the lock is free.
             std::mem::forget(staging);
             drop(destination);
             let destination = folder.open();
-            assert!(recover(&destination).unwrap());
+            assert!(recover(&destination).unwrap().found);
             assert_eq!(all(&folder.place), before, "after {done} steps");
             assert_eq!(folder.beside(), ["dest"]);
-            assert!(!recover(&destination).unwrap());
+            assert_eq!(recover(&destination).unwrap(), Recovered::default());
         }
     }
 }
@@ -195,11 +196,14 @@ fn a_step_that_fails_takes_the_others_back() {
     // In the way of what the third step takes away.
     let steps = merge::merging(&staging.fresh(), &folder.place).unwrap();
     let last = steps.len() - 1;
-    assert!(matches!(&steps[1], Step::Swap { path } if path == Path::new("a/one")), "{steps:?}");
+    assert!(
+        matches!(&steps[1], Step::Swap { path, .. } if path.to_string() == "a/one"),
+        "{steps:?}"
+    );
     fs::create_dir(staging.path.join("old")).unwrap();
-    fs::remove_file(staging.fresh().join(steps[last].path())).unwrap();
+    fs::remove_file(steps[last].path().under(&staging.fresh())).unwrap();
     for (index, step) in steps.iter().enumerate() {
-        match act(&staging.path, &folder.place, index, step) {
+        match done_one(&staging, &destination, index, step) {
             Ok(()) => assert!(index < last),
             Err(error) => {
                 assert_eq!(index, last);
@@ -209,6 +213,139 @@ fn a_step_that_fails_takes_the_others_back() {
         }
     }
     fs::write(staging.fresh().join("z/y"), "y").unwrap();
-    undo(&staging.path, &folder.place, &steps);
+    let dir = leftover::open(&staging.path).unwrap();
+    let ground =
+        Ground { staging: dir.as_fd(), place: destination.dir.as_fd(), shown: &folder.place };
+    let undone = undo(ground, &steps);
+    assert!(undone.stuck.is_empty() && undone.left.is_empty(), "{undone:?}");
     assert_eq!(all(&folder.place), before);
+}
+
+/// One that was killed after so many steps.
+fn killed(folder: &Folder, existing: Existing, done: usize) -> PathBuf {
+    let destination = folder.open();
+    let staging = Staging::make(&destination).unwrap();
+    write(&staging.fresh(), NEW);
+    let steps = match existing {
+        Existing::Merge => merge::merging(&staging.fresh(), &folder.place).unwrap(),
+        _ => merge::replacing(&staging.fresh(), destination.names(None).unwrap()).unwrap(),
+    };
+    fs::create_dir(staging.path.join("old")).unwrap();
+    plan(&staging, &steps);
+    for (index, step) in steps.iter().enumerate().take(done) {
+        done_one(&staging, &destination, index, step).unwrap();
+    }
+    let path = staging.path.clone();
+    std::mem::forget(staging);
+    path
+}
+
+#[test]
+fn what_was_taken_away_is_not_lost_when_it_cannot_go_back() {
+    let folder = folder(&[("config", "the only copy")]);
+    let kept = killed(&folder, Existing::Replace, 1);
+    write(&folder.place, &[("config", "recreated")]);
+    let destination = folder.open();
+    for _ in 0..2 {
+        let error = recover(&destination).unwrap_err().to_string();
+        assert!(error.contains(&kept.display().to_string()), "{error}");
+        assert!(error.starts_with("config cannot go back"), "{error}");
+        assert_eq!(fs::read_to_string(kept.join("old/0")).unwrap(), "the only copy");
+        assert_eq!(fs::read_to_string(folder.place.join("config")).unwrap(), "recreated");
+    }
+    fs::remove_file(folder.place.join("config")).unwrap();
+    recover(&destination).unwrap();
+    assert_eq!(fs::read_to_string(folder.place.join("config")).unwrap(), "the only copy");
+    assert_eq!(folder.beside(), ["dest"]);
+}
+
+#[test]
+fn what_somebody_has_changed_since_stays() {
+    for edited in ["three", "a/b/two"] {
+        let folder = folder(&[]);
+        killed(&folder, Existing::Replace, 2);
+        fs::write(folder.place.join(edited), "edited by somebody").unwrap();
+        let recovered = recover(&folder.open()).unwrap();
+        assert_eq!(recovered.left.len(), 1, "{edited}");
+        let text = fs::read_to_string(folder.place.join(edited)).unwrap();
+        assert_eq!(text, "edited by somebody");
+        assert_eq!(folder.beside(), ["dest"]);
+    }
+}
+
+/// A plan that would write outside, in a folder with the name of one that waits.
+fn forge(at: &Path, outside: &Path, mode: u32) {
+    fs::create_dir(at).unwrap();
+    fs::create_dir(at.join("old")).unwrap();
+    fs::write(at.join("old/0"), "evil").unwrap();
+    let steps = [format!("r {}", outside.join("evil").display()), "r ../evil".to_owned()];
+    fs::write(at.join("plan"), steps.join("\0")).unwrap();
+    set_mode(&at.join("plan"), 0o600).unwrap();
+    set_mode(at, mode).unwrap();
+}
+
+#[test]
+fn plans_of_others_are_not_obeyed() {
+    for mode in [0o700, 0o755] {
+        for within in [true, false] {
+            let folder = folder(&[]);
+            let outside = tempfile::tempdir().unwrap();
+            let at = match within {
+                true => folder.place.join(".ashlar-use-12345678"),
+                false => folder.place.with_file_name(".dest.ashlar-use-12345678"),
+            };
+            forge(&at, outside.path(), mode);
+            let before = all(folder.place.parent().unwrap());
+            let error = recover(&folder.open()).unwrap_err();
+            assert!(matches!(&error, DestinationError::Leftover { path, .. } if *path == at));
+            assert_eq!(all(folder.place.parent().unwrap()), before);
+            // Also one with a true mark has to make sense.
+            set_mode(&at, 0o700).unwrap();
+            leftover::mark(&at).unwrap();
+            recover(&folder.open()).unwrap_err();
+            assert!(fs::read_dir(outside.path()).unwrap().next().is_none());
+            assert!(!folder.place.with_file_name("evil").exists());
+            assert!(at.join("old/0").exists());
+        }
+    }
+    // A link instead of a folder.
+    let folder = folder(&[]);
+    let outside = tempfile::tempdir().unwrap();
+    forge(&outside.path().join("x"), outside.path(), 0o700);
+    symlink(outside.path().join("x"), folder.place.with_file_name(".dest.ashlar-use-1")).unwrap();
+    recover(&folder.open()).unwrap_err();
+    assert!(outside.path().join("x/plan").exists());
+}
+
+#[test]
+fn no_step_goes_through_a_link() {
+    let folder = folder(&[("a/one", "old")]);
+    let outside = tempfile::tempdir().unwrap();
+    let destination = folder.open();
+    let staging = Staging::make(&destination).unwrap();
+    write(&staging.fresh(), NEW);
+    let steps = merge::merging(&staging.fresh(), &folder.place).unwrap();
+    fs::create_dir(staging.path.join("old")).unwrap();
+    fs::remove_dir_all(folder.place.join("a")).unwrap();
+    symlink(outside.path(), folder.place.join("a")).unwrap();
+    let put = steps.iter().position(|step| step.path().to_string() == "a/b").unwrap();
+    done_one(&staging, &destination, put, &steps[put]).unwrap_err();
+    assert!(fs::read_dir(outside.path()).unwrap().next().is_none());
+}
+
+fn plan(staging: &Staging, steps: &[Step]) {
+    fs::write(staging.path.join("plan"), merge::encode(steps)).unwrap();
+    set_mode(&staging.path.join("plan"), 0o600).unwrap();
+}
+
+fn done_one(
+    staging: &Staging,
+    destination: &Destination,
+    index: usize,
+    step: &Step,
+) -> Result<(), DestinationError> {
+    let dir = leftover::open(&staging.path).unwrap();
+    let ground =
+        Ground { staging: dir.as_fd(), place: destination.dir.as_fd(), shown: &destination.path };
+    act(ground, index, step)
 }

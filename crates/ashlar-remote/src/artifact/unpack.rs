@@ -56,6 +56,8 @@ impl Unpacking {
     fn entry(&mut self, entry: Entry<'_>) -> io::Result<()> {
         let look = Look { mode: entry.mode & 0o7777, owner: entry.owner, time: entry.time };
         let path = entry.path;
+        super::destination::allowed(&path)
+            .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
         if path.is_root() {
             // The folder itself belongs to whoever asked for the files.
             return match entry.kind {
