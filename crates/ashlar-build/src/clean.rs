@@ -1,4 +1,6 @@
-//! Which results were made from committed files alone: one question to git for each repository.
+//! Which results were made from committed files alone: git is asked about each repository before
+//! anything of it is read, and again before anything made from it is sent. Both answers count, so
+//! that a change that was undone meanwhile is none the less seen.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -10,15 +12,17 @@ use ashlar_plan::{Facts, Plan, Work};
 use ashlar_recipe::{Base, Module, Origin, Project};
 
 /// For each step the reason why its result is not clean: a file of the project that went into it,
-/// or into something it was made from, is not in the last commit as it is. `None` for clean ones.
+/// or into something it was made from, is not in the last commit as it is, or was not `before` its
+/// files were read. `None` for clean ones.
 #[must_use]
 pub fn unclean_steps(
     project: &Project,
     folder: &Path,
     facts: &Facts,
     plan: &Plan,
+    before: Option<&Committed>,
 ) -> Vec<Option<String>> {
-    let mut repositories = Repositories { folder, all: HashMap::new() };
+    let mut repositories = Repositories { folder, before, all: HashMap::new() };
     let common = facts.common.iter().find_map(|(name, _)| repositories.unclean(Path::new(name)));
     let mut reasons: Vec<Option<String>> = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
@@ -60,13 +64,58 @@ fn files_of(module: &Module, number: usize, facts: &Facts) -> Vec<PathBuf> {
     files
 }
 
+/// What git says of each repository, or why it says nothing.
+type Said = HashMap<PathBuf, Result<Vec<Entry>, String>>;
+
+/// What git said of a project's repositories before its files were read.
+#[derive(Debug, Default)]
+pub struct Committed(Said);
+
+impl Committed {
+    /// Asks about every repository that files of the project may come from.
+    #[must_use]
+    pub fn look(project: &Project, folder: &Path) -> Self {
+        let mut paths: BTreeSet<PathBuf> = BTreeSet::new();
+        let mut globs: BTreeSet<&String> = project.common.iter().collect();
+        for base in project.bases.values() {
+            if let Base::Path(path) | Base::Archive(path) = base {
+                paths.insert(path.clone());
+            }
+        }
+        for source in project.modules.values().flat_map(|module| &module.sources) {
+            if let Origin::Path { path } = &source.origin {
+                paths.insert(path.clone());
+            }
+            globs.extend(&source.patches);
+        }
+        let plain = |part: &&str| !part.contains(['*', '?', '[', '{', '\\', '!']);
+        for glob in globs {
+            let folder: PathBuf = glob.split('/').take_while(plain).collect();
+            paths.extend(folder.ancestors().map(Path::to_owned));
+        }
+        let roots: BTreeSet<PathBuf> = paths
+            .iter()
+            .filter_map(|path| root_of(&folder.join(path).canonicalize().ok()?))
+            .collect();
+        Self(roots.into_iter().map(|root| (root.clone(), status(&root))).collect())
+    }
+}
+
+/// The repository that something is in.
+fn root_of(whole: &Path) -> Option<PathBuf> {
+    let begin = if whole.is_dir() { Some(whole) } else { whole.parent() };
+    let mut above = begin.into_iter().flat_map(Path::ancestors);
+    above.find(|folder| folder.join(".git").exists()).map(Path::to_owned)
+}
+
 struct Repositories<'a> {
     folder: &'a Path,
-    /// What git says of each, or why it says nothing.
-    all: HashMap<PathBuf, Result<Vec<Entry>, String>>,
+    before: Option<&'a Committed>,
+    all: Said,
 }
 
 /// Something that is not in the last commit as it is, by its path in the repository.
+#[derive(Debug)]
 struct Entry {
     path: PathBuf,
     /// It is ignored, so a folder above it does not hold it.
@@ -80,14 +129,11 @@ impl Repositories<'_> {
         let Ok(whole) = self.folder.join(path).canonicalize() else {
             return Some(format!("{shown} cannot be found"));
         };
-        let begin = if whole.is_dir() { Some(&*whole) } else { whole.parent() };
-        let mut above = begin.into_iter().flat_map(Path::ancestors);
-        let Some(root) = above.find(|folder| folder.join(".git").exists()) else {
+        let Some(root) = root_of(&whole) else {
             return Some(format!("{shown} is in no git repository"));
         };
-        let within = whole.strip_prefix(root).unwrap_or(&whole);
-        let entries = self.all.entry(root.to_owned()).or_insert_with(|| status(root)).as_ref();
-        match entries {
+        let within = whole.strip_prefix(&root).unwrap_or(&whole);
+        let reason = |said: &Result<Vec<Entry>, String>| match said {
             Err(why) => Some(format!("git does not say whether {shown} is committed: {why}")),
             Ok(entries) => entries
                 .iter()
@@ -96,24 +142,54 @@ impl Repositories<'_> {
                         || (!entry.ignored && entry.path.starts_with(within))
                 })
                 .map(|entry| format!("{} is not committed", entry.path.display())),
-        }
+        };
+        let before = self.before.map(|before| match before.0.get(&root) {
+            Some(said) => reason(said),
+            None => Some(format!("git was not asked about {shown} before it was read")),
+        });
+        let now = self.all.entry(root.clone()).or_insert_with(|| status(&root));
+        reason(now).or(before.flatten())
     }
 }
 
-/// Everything that differs from the last commit.
+/// Everything that differs from the last commit, or that git was told not to look at.
 fn status(root: &Path) -> Result<Vec<Entry>, String> {
+    let said = git(
+        root,
+        &[
+            "status",
+            "--porcelain=v1",
+            "-z",
+            "--untracked-files=all",
+            "--ignored=matching",
+            "--ignore-submodules=none",
+        ],
+    )?;
+    let mut all = entries(&said);
+    // A letter, the mode, the hash, the stage, and after a tab the path.
+    for line in git(root, &["ls-files", "-z", "-v", "--stage"])?.split(|byte| *byte == 0) {
+        let Some(tab) = line.iter().position(|byte| *byte == b'\t') else { continue };
+        let path = PathBuf::from(OsStr::from_bytes(&line[tab + 1..]));
+        if line.first().is_some_and(|letter| *letter == b'S' || letter.is_ascii_lowercase()) {
+            all.push(Entry { path: path.clone(), ignored: false });
+        }
+        let inner = root.join(&path);
+        if line.get(2..8) == Some(b"160000") && inner.join(".git").exists() {
+            all.extend(
+                status(&inner)?
+                    .into_iter()
+                    .map(|entry| Entry { path: path.join(entry.path), ignored: entry.ignored }),
+            );
+        }
+    }
+    Ok(all)
+}
+
+fn git(root: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
     let mut git = Command::new("git");
-    git.arg("-C").arg(root).args([
-        // A program that the repository names is not to be run.
-        "-c",
-        "core.fsmonitor=false",
-        "--no-optional-locks",
-        "status",
-        "--porcelain=v1",
-        "-z",
-        "--untracked-files=all",
-        "--ignored=matching",
-    ]);
+    // A program that the repository names is not to be run, and what it sets is not to hide changes.
+    git.arg("-C").arg(root).args(["-c", "core.fsmonitor=false", "-c", "core.fileMode=true"]);
+    git.args(["-c", "core.ignoreStat=false", "--no-optional-locks"]).args(arguments);
     for (name, _) in std::env::vars_os() {
         if name.as_bytes().starts_with(b"GIT_") {
             git.env_remove(name);
@@ -128,7 +204,7 @@ fn status(root: &Path) -> Result<Vec<Entry>, String> {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(said.lines().next().unwrap_or("it failed").trim().to_owned());
     }
-    Ok(entries(&output.stdout))
+    Ok(output.stdout)
 }
 
 /// Two letters, a blank and a path; after the path of a renamed file its former one.
@@ -171,7 +247,8 @@ mod tests {
             std::fs::write(path, text).unwrap();
         };
         let unclean = |path: &str| {
-            let mut all = Repositories { folder: folder.path(), all: HashMap::new() };
+            let all = HashMap::new();
+            let mut all = Repositories { folder: folder.path(), before: None, all };
             all.unclean(Path::new(path))
         };
         write("a/one", "1");
@@ -198,5 +275,47 @@ mod tests {
         git(folder.path(), &["add", "c/four"]);
         git(folder.path(), &["commit", "-qm", "y", "c/four"]);
         assert_eq!(unclean("c").unwrap(), "c/three is not committed", "its former name");
+    }
+
+    #[test]
+    fn what_git_was_told_not_to_look_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let (outer, inner) = (folder.path().join("outer"), folder.path().join("inner"));
+        for (at, files) in [(&inner, &["deep"][..]), (&outer, &["a/one", "b/two"][..])] {
+            for file in files {
+                std::fs::create_dir_all(at.join(file).parent().unwrap()).unwrap();
+                std::fs::write(at.join(file), "1").unwrap();
+            }
+            git(at, &["init", "-q"]);
+            git(at, &["add", "-A"]);
+            git(at, &["commit", "-qm", "x"]);
+        }
+        let url = inner.to_str().unwrap();
+        let add = ["-c", "protocol.file.allow=always", "submodule", "add", "-q", url, "sub"];
+        git(&outer, &add);
+        git(&outer, &["config", "-f", ".gitmodules", "submodule.sub.ignore", "all"]);
+        git(&outer, &["add", "-A"]);
+        git(&outer, &["commit", "-qm", "y"]);
+        let unclean = |path: &str| {
+            let all = HashMap::new();
+            Repositories { folder: &outer, before: None, all }.unclean(Path::new(path))
+        };
+        assert_eq!([unclean("a"), unclean("b"), unclean("sub"), unclean(".")], [const { None }; 4]);
+        std::fs::write(outer.join("a/one"), "2").unwrap();
+        git(&outer, &["update-index", "--assume-unchanged", "a/one"]);
+        assert_eq!(unclean("a").unwrap(), "a/one is not committed");
+        git(&outer, &["update-index", "--no-assume-unchanged", "a/one"]);
+        git(&outer, &["update-index", "--skip-worktree", "a/one"]);
+        assert_eq!(unclean("a").unwrap(), "a/one is not committed");
+        assert_eq!(unclean("b"), None);
+        std::fs::write(outer.join("sub/deep"), "2").unwrap();
+        assert!(unclean(".").unwrap().ends_with("is not committed"));
+        git(&outer, &["update-index", "--no-skip-worktree", "a/one"]);
+        git(&outer, &["checkout", "-q", "a/one"]);
+        assert_eq!(unclean("a"), None);
+        assert_eq!(unclean(".").unwrap(), "sub is not committed");
+        // Nor inside of what is beneath.
+        git(&outer.join("sub"), &["update-index", "--assume-unchanged", "deep"]);
+        assert_eq!(unclean(".").unwrap(), "sub/deep is not committed");
     }
 }

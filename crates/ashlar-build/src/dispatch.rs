@@ -26,6 +26,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Whether the targets are built although they are found.
     pub rebuild: bool,
+    /// Whether all that is found here is left at remotes too, and not only what is new.
+    pub push_found: bool,
 }
 
 /// How many sources are fetched at once. They wait for the network, so they are not jobs.
@@ -66,6 +68,9 @@ pub fn build(
         )?;
         remotes.hear(store, ears)?;
         hits(engine, journal, &lookup, Some(&queues), &mut summary)?;
+        if options.push_found {
+            push_found(engine, &lookup, &queues)?;
+        }
         let lost = !remotes.lost().is_empty();
         if lost {
             // What is missing may be where nobody answers: it is not built a second time.
@@ -128,6 +133,26 @@ fn hits(
         Ok(()) | Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Leaves at remotes what is in the store already: an earlier run may have failed to. What came
+/// just now is on its way as it is.
+fn push_found(engine: &Engine<'_>, lookup: &Lookup, queues: &Queues) -> Result<(), StoreError> {
+    let all = &engine.plan.steps;
+    let here = |step: &StepIndex| {
+        queues.shared().get(*step).copied().unwrap_or_default()
+            && !lookup.far.contains_key(step)
+            && !lookup.run.contains(step)
+    };
+    let steps: Vec<StepIndex> = (0..all.len()).filter(here).collect();
+    let keys: Vec<StepKey> = steps.iter().map(|step| all[*step].key).collect();
+    let found = engine.origins.steps(engine.store, &keys)?;
+    for (step, found) in steps.into_iter().zip(found) {
+        if let Some(found) = found {
+            queues.made(engine, &Item { step, found, from: None });
+        }
+    }
+    Ok(())
 }
 
 /// Tells and writes down what was brought from a remote.
@@ -404,7 +429,8 @@ impl<'p> Dispatcher<'p> {
         (engine.tell)(Event::Ended(Box::new(report)));
         match ended.found {
             Some(found) => {
-                if matches!(ended.outcome, StepOutcome::Built | StepOutcome::Cutoff) {
+                let new = matches!(ended.outcome, StepOutcome::Built | StepOutcome::Cutoff);
+                if new || options.push_found {
                     queues.made(engine, &Item { step, found: found.clone(), from: ended.from });
                 }
                 self.results.insert(step, found);

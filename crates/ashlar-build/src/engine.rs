@@ -11,6 +11,7 @@ use ashlar_recipe::{Base, Kind, Module, Project};
 use ashlar_source::Fetcher;
 use ashlar_store::{Found, LocalStore, Store, StoreError, put};
 
+use crate::clean::Committed;
 use crate::command;
 use crate::event::{ErrorKind, Event, Failure, StepOutcome};
 use crate::origin::Origins;
@@ -37,6 +38,8 @@ pub struct Engine<'a> {
     pub remotes: Remotes<'a>,
     /// On whose word the results in the store stand.
     pub origins: Origins<'a>,
+    /// What git said before any file was read; without it nothing counts as committed.
+    pub committed: Option<&'a Committed>,
     /// The same store, where it is one that several processes share: for locks.
     pub local: Option<&'a LocalStore>,
     /// What runs commands.

@@ -9,6 +9,9 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::engine::Engine;
 
+/// Who built it, where nobody says.
+const BUILDER: &str = concat!("ashlar/", env!("CARGO_PKG_VERSION"));
+
 /// What the parameters and dependencies below mean.
 const BUILD_TYPE: &str = "urn:ashlar:step:v1";
 
@@ -59,6 +62,7 @@ pub(crate) fn predicate(engine: &Engine<'_>, index: StepIndex, found: &Found) ->
             + (nanos / 1_000_000_000).cast_signed(),
         nanos: u32::try_from(nanos % 1_000_000_000).unwrap_or_default(),
     };
+    let builder = engine.project.builder.as_deref().map(without_user);
     let predicate = json!({
         "buildDefinition": {
             "buildType": BUILD_TYPE,
@@ -70,7 +74,7 @@ pub(crate) fn predicate(engine: &Engine<'_>, index: StepIndex, found: &Found) ->
             "resolvedDependencies": dependencies,
         },
         "runDetails": {
-            "builder": { "id": concat!("ashlar/", env!("CARGO_PKG_VERSION")) },
+            "builder": { "id": builder.as_deref().unwrap_or(BUILDER) },
             "metadata": {
                 "invocationId": step.key.to_string(),
                 "startedOn": moment(started),

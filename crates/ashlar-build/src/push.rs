@@ -10,7 +10,7 @@ use ashlar_plan::StepIndex;
 use ashlar_recipe::Write;
 use ashlar_store::{Found, Journal, Publication, RemoteError, Watch};
 
-use crate::clean::unclean_steps;
+use crate::clean::{Committed, unclean_steps};
 use crate::engine::Engine;
 use crate::event::{Event, Way};
 use crate::failure::chain;
@@ -152,7 +152,9 @@ impl Queues {
         let remotes = &engine.remotes;
         if remotes.shared(index).write == Write::Clean {
             let unclean = self.unclean.get_or_init(|| {
-                unclean_steps(engine.project, engine.folder, engine.facts, engine.plan)
+                let nothing = Committed::default();
+                let before = Some(engine.committed.unwrap_or(&nothing));
+                unclean_steps(engine.project, engine.folder, engine.facts, engine.plan, before)
             });
             let before = batch.len();
             batch.retain(|item| match &unclean[item.step] {

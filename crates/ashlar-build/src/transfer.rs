@@ -21,6 +21,8 @@ pub struct Transfer {
     pub here: usize,
     /// The targets, or with everything beneath all steps, that are nowhere.
     pub missing: Vec<StepId>,
+    /// The targets that are never shared.
+    pub unshared: Vec<StepId>,
     /// What there was to do with each remote.
     pub remotes: Vec<Tally>,
     /// Where remotes are required, which failed and why.
@@ -40,7 +42,7 @@ pub fn push(engine: &Engine<'_>, journal: &Journal) -> Result<Transfer, StoreErr
         (0..plan.steps.len()).filter(|s| shared.get(*s).copied().unwrap_or_default()).collect();
     let keys: Vec<_> = steps.iter().map(|step| plan.steps[*step].key).collect();
     let found = engine.store.steps(&keys)?;
-    let mut transfer = Transfer::default();
+    let mut transfer = Transfer { unshared: unshared(engine, shared), ..Transfer::default() };
     std::thread::scope(|scope| {
         for (step, found) in steps.into_iter().zip(found) {
             match found {
@@ -65,6 +67,13 @@ pub fn push(engine: &Engine<'_>, journal: &Journal) -> Result<Transfer, StoreErr
     Ok(transfer)
 }
 
+/// The targets that see the machine's own files, or were made from what does.
+fn unshared(engine: &Engine<'_>, shared: &[bool]) -> Vec<StepId> {
+    let plan = engine.plan;
+    let alone = |step: &&StepIndex| !shared.get(**step).copied().unwrap_or_default();
+    plan.targets.iter().filter(alone).map(|step| plan.steps[*step].id.clone()).collect()
+}
+
 /// Brings the targets from remotes, and with `beneath` everything they are made from.
 ///
 /// # Errors
@@ -80,7 +89,8 @@ pub fn pull(engine: &Engine<'_>, journal: &Journal, beneath: bool) -> Result<Tra
     steps.sort_unstable();
     steps.dedup();
     let keys: Vec<_> = steps.iter().map(|step| plan.steps[*step].key).collect();
-    let mut transfer = Transfer { results: steps.len(), ..Transfer::default() };
+    let unshared = unshared(engine, &shared);
+    let mut transfer = Transfer { results: steps.len(), unshared, ..Transfer::default() };
     let here = engine.origins.steps(store, &keys)?;
     let mut left: Vec<StepIndex> =
         steps.into_iter().zip(here).filter_map(|(s, f)| f.is_none().then_some(s)).collect();

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::SystemTime;
 
 use ashlar_build::{
-    Engine, Event, Folder, Keys, Memo, Origins, Remotes, Trees, Update, complete, facts,
+    Committed, Engine, Event, Folder, Keys, Memo, Origins, Remotes, Trees, Update, complete, facts,
     find_project, missing_in_lock, read_lock, write_lock,
 };
 use ashlar_execute::{Cancel, Jobs, OnOutput, Rights, Sandbox, SandboxOptions, rights};
@@ -163,6 +163,8 @@ pub struct Session {
     /// The remotes as the environment and the command line leave them.
     pub remotes: Vec<ashlar_recipe::Remote>,
     stat: StatCache,
+    /// What git said before any source was read, where that decides about anything.
+    committed: OnceLock<Committed>,
 }
 
 impl Drop for Session {
@@ -182,18 +184,26 @@ impl Session {
     pub fn load(ground: Ground) -> Result<Self, Failed> {
         let Ground { globals, store, folder, options } = ground;
         let loader = Folder(&folder);
-        let project = ashlar_recipe::load(&loader, &options)
+        let mut project = ashlar_recipe::load(&loader, &options)
             .map_err(|problems| problems.with_sources(&loader))?;
+        if let Some(builder) = std::env::var("ASHLAR_BUILDER").ok().filter(|b| !b.is_empty()) {
+            project.builder = Some(builder);
+        }
         let declared = project.remotes.clone();
         let variables = remote_variables();
         let remotes = ashlar_recipe::override_remotes(declared, variables, &globals.remotes)?;
         let stat = store.stat_cache(&folder);
-        Ok(Self { globals, store, folder, project, remotes, stat })
+        Ok(Self { globals, store, folder, project, remotes, stat, committed: OnceLock::new() })
     }
 
     /// Where signatures are required of everything that comes from elsewhere: by which keys.
     pub fn accepted(&self) -> Result<Vec<Keys>, Failed> {
         crate::remotes::accepted(&self.folder, &self.remotes)
+    }
+
+    /// What git said before any source was read, where that decides about anything.
+    pub fn committed(&self) -> Option<&Committed> {
+        self.committed.get()
     }
 
     /// How many jobs run at once.
@@ -271,6 +281,9 @@ impl Session {
 
     /// Everything that the keys of targets depend on.
     pub fn facts(&self, lock: Lock, targets: &[ModuleName]) -> Result<Facts, Failed> {
+        if self.remotes.iter().any(|remote| remote.write == ashlar_recipe::Write::Clean) {
+            self.committed.get_or_init(|| Committed::look(&self.project, &self.folder));
+        }
         let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
         let facts = facts(&self.project, &self.folder, lock, targets, &digest)?;
         // A cache that cannot be written only costs time.
@@ -364,6 +377,7 @@ impl Session {
                 store: &*self.store,
                 remotes,
                 origins: Origins::new(self.store.journal(), accepted),
+                committed: self.committed.get(),
                 local: Some(&self.store),
                 executor: &sandbox,
                 fetcher,

@@ -53,6 +53,7 @@ pub fn resolve(
         name: head.name,
         default: default.unwrap_or_else(|| modules.keys().cloned().collect()),
         salt: head.salt,
+        builder: head.builder,
         common: head.common,
         env: head.env,
         options: head.options,

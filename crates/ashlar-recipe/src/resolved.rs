@@ -67,6 +67,8 @@ pub struct Project {
     pub default: Vec<ModuleName>,
     /// Enters every key.
     pub salt: String,
+    /// Who builds, as provenance names it; in no key.
+    pub builder: Option<String>,
     /// Globs of files, relative to the project, whose content enters every key.
     pub common: Vec<String>,
     /// The environment of every step.

@@ -49,6 +49,7 @@ pub fn project_schema() -> Value {
             ("default", texts("What is built when no target is named; all when left out")),
             ("salt", text("Change it to forget every earlier result")),
             ("common", texts("Globs of files that enter the key of every module")),
+            ("builder", text("Who builds, as provenance names it: an address. In no key")),
         ],
         &["name"],
     );

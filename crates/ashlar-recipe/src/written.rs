@@ -60,6 +60,8 @@ pub struct Project {
     pub default: Option<At<Vec<Text>>>,
     /// `project.salt`.
     pub salt: Option<Text>,
+    /// `project.builder`.
+    pub builder: Option<Text>,
     /// `project.common`.
     pub common: Vec<Text>,
     /// `[env]`.

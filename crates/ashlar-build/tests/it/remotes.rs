@@ -392,7 +392,83 @@ fn the_machines_own_files_never_leave_nor_come() {
     let remote = MemoryRemote::new("team");
     let seen = world.build_beside(&["b"], &one_at_a_time(), &all(&remote));
     assert_eq!(seen.summary.built, 2);
+    let transfers = [world.push(&["b"], &all(&remote)), world.pull(&["b"], &all(&remote), false)];
+    for transfer in transfers {
+        assert_eq!((transfer.unshared[0].module.as_str(), transfer.results), ("b", 0));
+    }
     let asked = remote.take_asked();
     assert!(asked.steps.iter().all(Vec::is_empty) && asked.results.is_empty(), "{asked:?}");
     assert_eq!(remote.len(), 0);
+}
+
+#[test]
+fn a_change_that_is_undone_while_it_is_built_stays_here() {
+    let world = World::new(&[]);
+    world.write(
+        "modules/a.toml",
+        "[source]\npath = \"src\"\n[build]\nkind = \"script\"\nsteps = [': a']\n",
+    );
+    world.write("src/file", "1");
+    let git = |arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.arg("-C").arg(world.folder.path());
+        git.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
+        assert!(git.output().unwrap().status.success());
+    };
+    git(&["init", "-q"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-qm", "x"]);
+    world.write("src/file", "changed");
+    let remote = MemoryRemote::new("team");
+    // What the step reads was taken before it begins.
+    let undo = |name: &str, cancel: &Cancel| {
+        if name == "a" && !cancel.is_cancelled() {
+            world.write("src/file", "1");
+        }
+    };
+    let clean = beside(&[(&remote, true, Write::Clean)]);
+    let clean = Beside { ended: Some(&undo), ..clean };
+    let seen = world.build_beside(&["a"], &one_at_a_time(), &clean);
+    assert_eq!((seen.ran.len(), remote.len()), (1, 0));
+    assert_eq!(seen.summary.remotes[0].unclean, 1);
+}
+
+#[test]
+fn what_was_not_sent_is_sent_when_it_has_to_be() {
+    let remote = MemoryRemote::new("team");
+    let world = World::new(MODULES);
+    world.build(&["c"], &one_at_a_time());
+    let required = Options { push_found: true, ..one_at_a_time() };
+    let seen = world.build_beside(&["c"], &required, &all(&remote));
+    assert_eq!((seen.ran.len(), seen.summary.remotes[0].pushed), (0, 3));
+    remote.misbehave(&[Fault::RefusesWriting]);
+    let seen = world.build_beside(&["c"], &required, &all(&remote));
+    assert_eq!(seen.summary.remotes[0].failed, 3);
+}
+
+#[test]
+fn provenance_is_asked_of_remotes_that_are_there_and_never_made_up() {
+    let far = filled("far");
+    let world = World::new(MODULES);
+    world.build_beside(&["c"], &one_at_a_time(), &all(&far));
+    let near = MemoryRemote::new("near");
+    let provenance = |remotes: &[(&MemoryRemote, bool, Write)]| {
+        world.push(&["c"], &beside(remotes));
+        near.take_asked().pushed[0].provenance.clone()
+    };
+    assert!(provenance(&[(&near, false, Write::Yes), (&far, true, Write::No)]).is_some());
+    assert_eq!(provenance(&[(&near, false, Write::Yes), (&far, false, Write::No)]), None);
+    assert_eq!(provenance(&[(&near, false, Write::Yes)]), None, "it was built elsewhere");
+}
+
+#[test]
+fn a_project_says_who_builds() {
+    let remote = MemoryRemote::new("team");
+    let world = World::new(&[("a", ": one")]);
+    let text = "[project]\nname = \"fake\"\nbuilder = \"https://me:x@ci.example/main\"\n[base.none]\npath = \"root\"\n";
+    world.write("ashlar.toml", text);
+    world.build_beside(&["a"], &one_at_a_time(), &all(&remote));
+    let provenance = remote.take_asked().pushed.pop().unwrap().provenance.unwrap();
+    let provenance = String::from_utf8(provenance).unwrap();
+    assert!(provenance.contains(r#""builder":{"id":"https://ci.example/main"}"#), "{provenance}");
 }

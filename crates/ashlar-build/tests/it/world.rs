@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ashlar_build::{
-    Engine, Event, Folder, Keys, Options, Origins, Remotes, Shared, StepOutcome, Summary, Transfer,
-    Trees, build, facts,
+    Committed, Engine, Event, Folder, Keys, Options, Origins, Remotes, Shared, StepOutcome,
+    Summary, Transfer, Trees, build, facts,
 };
 use ashlar_execute::{
     Cancel, ExecuteError, Executor, Finished, Jobs, Kept, Outcome, Request, Root,
@@ -86,6 +86,8 @@ pub struct Beside<'a> {
     pub accepted: Vec<Keys>,
     /// Called when a step begins.
     pub began: Option<&'a Began<'a>>,
+    /// Called when a step has ended, before its result is sent.
+    pub ended: Option<&'a Began<'a>>,
 }
 
 impl World {
@@ -131,6 +133,9 @@ impl World {
         let cancel = Cancel::new();
         let tell = |event: Event| match event {
             Event::Ended(report) => {
+                if let Some(ended) = beside.ended {
+                    ended(&report.id.module, &cancel);
+                }
                 let id = report.id.to_string();
                 from.lock().unwrap().extend(report.from.map(|from| (id.clone(), from)));
                 ended.lock().unwrap().push((id, report.outcome));
@@ -186,6 +191,7 @@ impl World {
         let loader = Folder(root);
         let project = load(&loader, &[]).unwrap_or_else(|e| panic!("{e}"));
         let targets: Vec<_> = targets.iter().map(|t| ModuleName::new(t).unwrap()).collect();
+        let committed = Committed::look(&project, root);
         let facts = facts(&project, root, Lock::default(), &targets, &digest_file).unwrap();
         let plan = plan(&project, &facts, &targets).unwrap();
         let apt = Apt::new(root.join("apt"));
@@ -210,6 +216,7 @@ impl World {
             store,
             remotes: Remotes::new(shared.collect(), beside.required),
             origins: Origins::new(&self.journal, beside.accepted.clone()),
+            committed: Some(&committed),
             local: None,
             executor: fake,
             fetcher: &fetcher,
@@ -224,7 +231,7 @@ impl World {
 }
 
 pub fn one_at_a_time() -> Options {
-    Options { jobs: 1, keep_going: false, rebuild: false }
+    Options { jobs: 1, keep_going: false, rebuild: false, push_found: false }
 }
 
 pub fn sorted(seen: &Seen) -> BTreeMap<String, StepOutcome> {

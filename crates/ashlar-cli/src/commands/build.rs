@@ -21,6 +21,7 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     let show = Show::new(globals, &ground.store);
     let memo = ground.memo_name(&args.targets);
     if !args.rebuild
+        && !args.require_push
         && let Some(targets) = ground.memo(&args.targets)
         && let Some(summary) =
             found(&*ground.store, ground.store.journal(), targets, &|event| show.event(event))?
@@ -40,8 +41,12 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     for warning in session.warnings(&plan) {
         show.event(Event::Warning(warning));
     }
-    let options =
-        Options { jobs: session.jobs(), keep_going: args.keep_going, rebuild: args.rebuild };
+    let options = Options {
+        jobs: session.jobs(),
+        keep_going: args.keep_going,
+        rebuild: args.rebuild,
+        push_found: args.require_push,
+    };
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
         // Entering a namespace takes longer than finding that there is nothing to build.
         let nothing = HashSet::new();
@@ -53,6 +58,10 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     let cancel = Cancel::new();
     let opened = remotes::open_used(&session)?;
     let sends = opened.iter().any(|remote| remote.write != Write::No);
+    if args.require_push && !sends {
+        return Err(Failed::usage("`--require-push`, and there is no remote that is written to")
+            .help("`write` in ashlar.toml, or --remote NAME=readwrite"));
+    }
     cancel_on_signals(&cancel, if sends { ashlar_build::PATIENCE } else { Duration::ZERO });
     let tell = |event: Event| show.event(event);
     let output = show.on_output(globals);

@@ -30,7 +30,8 @@ pub fn provide(
         return Ok(None);
     }
     show.remark(&format!("building what {} needs", plan.steps[step].id.module));
-    let options = Options { jobs: session.jobs(), keep_going: false, rebuild: false };
+    let options =
+        Options { jobs: session.jobs(), keep_going: false, rebuild: false, push_found: false };
     let opened = remotes::open_used(session)?;
     let output = show.on_output(&session.globals);
     let tell = |event: Event| show.event(event);

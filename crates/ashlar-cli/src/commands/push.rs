@@ -51,7 +51,10 @@ pub fn run(globals: &Globals, args: &Push) -> Result<Exit, Failed> {
 
 /// Names what is missing; then the command has not done what it was asked for.
 pub(super) fn missing(transfer: &Transfer, why: &str, json: bool) -> Exit {
-    for id in &transfer.missing {
+    let alone = "is never shared: it sees this machine's own files, or is made from what does";
+    let missing = transfer.missing.iter().map(|id| (id, why));
+    let all = missing.chain(transfer.unshared.iter().map(|id| (id, alone)));
+    for (id, why) in all {
         if json {
             show::line(&json!({
                 "event": "missing", "module": id.module, "step": id.step, "message": why,
@@ -60,5 +63,9 @@ pub(super) fn missing(transfer: &Transfer, why: &str, json: bool) -> Exit {
             eprintln!("{id} {why}");
         }
     }
-    if transfer.missing.is_empty() { Exit::Done } else { Exit::BuildFailed }
+    if transfer.missing.is_empty() && transfer.unshared.is_empty() {
+        Exit::Done
+    } else {
+        Exit::BuildFailed
+    }
 }

@@ -50,7 +50,7 @@ fn list(globals: &Globals, session: &Session) {
     for remote in &session.remotes {
         if globals.json {
             show::line(&json!({
-                "remote": remote.name, "url": remote.url, "read": remote.read,
+                "event": "remote-list", "remote": remote.name, "url": remote.url, "read": remote.read,
                 "write": match remote.write {
                     Write::No => json!(false),
                     Write::Yes => json!(true),

@@ -9,7 +9,7 @@ use crate::written::{Base, Project, ProjectOption, Remote};
 /// `[[remote]]`.
 pub(crate) const KEYS: [Keys; 5] = [
     Keys { table: "", known: &["project", "env", "options", "base", "remote"] },
-    Keys { table: "[project]", known: &["name", "default", "salt", "common"] },
+    Keys { table: "[project]", known: &["name", "default", "salt", "common", "builder"] },
     Keys { table: "[options.NAME]", known: &["type", "values", "default", "description"] },
     Keys {
         table: "[base.NAME]",
@@ -68,6 +68,7 @@ fn head(r: &mut Reader<'_>, project: &mut Project, value: Value<'_>) {
             "name" => project.name = r.text("name", value),
             "default" => project.default = r.texts("default", value),
             "salt" => project.salt = r.text("salt", value),
+            "builder" => project.builder = r.text("builder", value),
             "common" => project.common = r.list("common", value),
             _ => r.unknown(&key, &KEYS[1], &[]),
         }

@@ -40,7 +40,8 @@ x         read, write  dir:/x
     assert_eq!(
         json[0],
         serde_json::json!({
-            "remote": "team", "url": "dir:../cache", "read": false, "write": true, "signed": false,
+            "event": "remote-list", "remote": "team", "url": "dir:../cache", "read": false,
+            "write": true, "signed": false,
         })
     );
     assert_eq!(json[1]["write"], "clean");

@@ -60,8 +60,12 @@ error: remote team cannot be read: reapi://127.0.0.1:[PORT] does not answer: [..
     assert_eq!(ran.summary()["skipped"], 1);
     let ran = project.run(&["build", "-j1", "--require-push", "lib"]).exits(4);
     ran.says("built lib").says("not pushed to team: 1 result, because it failed");
-    // Nothing to push, so nothing that failed.
-    project.run(&["build", "--require-push", "lib"]).good();
+    // What did not get there the first time is not forgotten, not even where nothing is to be done.
+    std::thread::sleep(Duration::from_millis(100));
+    project.run(&["build", "--remote", "team=off", "lib"]).good();
+    project.run(&["build", "lib"]).good();
+    project.run(&["build", "--require-push", "lib"]).exits(4).says("not pushed to team");
+    project.run(&["build", "--require-push", "--remote", "team=read", "lib"]).exits(2);
     project.run(&["push", "lib"]).exits(4);
     project.run(&["pull", "one"]).exits(4);
     project.run(&["remote", "test"]).exits(4);

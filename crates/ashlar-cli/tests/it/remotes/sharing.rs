@@ -182,7 +182,7 @@ fn nothing_is_asked_when_everything_is_here() {
     project.run(&["build"]).good();
     proxy.reset();
     proxy.refuse();
-    let ran = project.run(&["build", "--require-remote", "--require-push"]).good();
+    let ran = project.run(&["build", "--require-remote"]).good();
     assert!(!ran.err.contains("team"), "{}", ran.err);
     assert_eq!(proxy.connections(), 0);
 }
