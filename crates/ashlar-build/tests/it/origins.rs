@@ -34,11 +34,11 @@ fn pushed(remote: &MemoryRemote) -> Vec<String> {
 #[test]
 fn what_anybody_left_is_not_vouched_for_nor_what_was_built_on_it() {
     let cache = filled("cache");
-    let release = MemoryRemote::new("release");
-    let remotes = vec![(&release, true, Write::Yes), (&cache, true, Write::No)];
     for (signs, keys) in [(vec!["release"], vec![]), (vec![], vec![("release", key("ci"))])] {
+        let release = MemoryRemote::new("release");
+        let remotes = vec![(&release, true, Write::Yes), (&cache, true, Write::No)];
         let beside = Beside {
-            remotes: remotes.clone(),
+            remotes,
             signs,
             keys: keys.into_iter().collect(),
             ..Beside::default()
