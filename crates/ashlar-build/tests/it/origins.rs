@@ -37,12 +37,8 @@ fn what_anybody_left_is_not_vouched_for_nor_what_was_built_on_it() {
     for (signs, keys) in [(vec!["release"], vec![]), (vec![], vec![("release", key("ci"))])] {
         let release = MemoryRemote::new("release");
         let remotes = vec![(&release, true, Write::Yes), (&cache, true, Write::No)];
-        let beside = Beside {
-            remotes,
-            signs,
-            keys: keys.into_iter().collect(),
-            ..Beside::default()
-        };
+        let beside =
+            Beside { remotes, signs, keys: keys.into_iter().collect(), ..Beside::default() };
         let world = World::new(MODULES);
         world.module("c", "b: other");
         world.module("d", ": also other");
