@@ -1,6 +1,6 @@
 //! `ashlar artifact`: folders to references, references to folders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -59,7 +59,13 @@ fn watched<T>(globals: &Globals, way: Way, work: impl FnOnce(&Watch<'_>) -> T) -
         *sum.lock().unwrap_or_else(PoisonError::into_inner) += more;
         bars.moved(&name, way, more);
     };
-    let warn = |text: String| bars.say(&format!("warning: {text}"));
+    let warn = |text: String| {
+        if globals.json {
+            show::line(&json!({ "event": "warning", "message": text }));
+        } else {
+            bars.say(&format!("warning: {text}"));
+        }
+    };
     let done = work(&Watch { go_on: &|| !cancel.is_cancelled(), moved: &moved, warn: &warn });
     bars.clear();
     let sum = *sum.lock().unwrap_or_else(PoisonError::into_inner);
@@ -239,7 +245,12 @@ fn restore(globals: &Globals, args: &Use) -> Result<Exit, Failed> {
         };
         if reference.is_empty() {
             let destination = Path::new(&destination).display();
-            eprintln!("warning: no reference is given for {destination}: it is skipped");
+            if globals.json {
+                let destination = destination.to_string();
+                show::line(&json!({ "event": "skipped", "destination": destination }));
+            } else {
+                eprintln!("warning: no reference is given for {destination}: it is skipped");
+            }
             continue;
         }
         if destination.is_empty() {
@@ -254,7 +265,9 @@ fn restore(globals: &Globals, args: &Use) -> Result<Exit, Failed> {
         parts.push(Part::arch(arch)?);
     }
     parts.extend(args.source.then_some(Part::Source));
-    parts.dedup();
+    // Each once, in the order they were given.
+    let mut seen = BTreeSet::new();
+    parts.retain(|part| seen.insert(part.clone()));
     let store = store_if_any(globals);
     let how = Restore {
         existing: match (args.merge, args.replace) {

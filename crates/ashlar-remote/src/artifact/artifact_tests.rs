@@ -583,3 +583,87 @@ fn a_bad_connection_costs_time_and_never_a_wrong_file() {
         assert!(!ground.at(&to).exists());
     }
 }
+
+fn tags(ground: &Ground) -> Vec<String> {
+    let entries = fs::read_dir(ground.at("depot/tags")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn what_is_made_without_a_tag_has_one_of_its_own() {
+    let ground = Ground::new();
+    ground.write("one/a", "a");
+    let wanted = ground.create(&[("ONE", "one")]);
+    for _ in 0..2 {
+        let (made, _) = made(&wanted);
+        let text = made[0].to_string();
+        let own = format!("artifact-{}", text.rsplit(':').next().unwrap());
+        assert!(tags(&ground).contains(&own), "{own}: {:?}", tags(&ground));
+        // Also when the tree was there already.
+        fs::remove_file(ground.at("depot/tags").join(own)).unwrap();
+    }
+}
+
+#[test]
+fn what_goes_after_a_while_is_nothing_to_build_upon() {
+    let ground = Ground::new();
+    ground.write("one/a", "a");
+    let mut wanted = ground.create(&[("ONE", "one")]);
+    wanted.pieces.clear();
+    wanted.composite = Some(("ONE".to_owned(), vec![(Part::Common, ground.at("one"))]));
+    wanted.expires_after = Some("1d".to_owned());
+    let (short, _) = made(&wanted);
+    assert!(!tags(&ground).iter().any(|tag| tag.starts_with("near-")), "{:?}", tags(&ground));
+    wanted.expires_after = None;
+    let (long, _) = made(&wanted);
+    assert_ne!(short, long);
+    for blob in fs::read_dir(ground.at("depot/blobs/sha256")).unwrap() {
+        let name = blob.as_ref().unwrap().file_name().into_string().unwrap();
+        if !long[0].to_string().ends_with(&name) {
+            continue;
+        }
+        let index = fs::read_to_string(blob.unwrap().path()).unwrap();
+        let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+        let part = index["manifests"][0]["digest"].as_str().unwrap().replace("sha256:", "");
+        let part = fs::read_to_string(ground.at("depot/blobs/sha256").join(part)).unwrap();
+        assert!(!part.contains("quay.expires-after"), "{part}");
+        return;
+    }
+    panic!("there is no index");
+}
+
+#[test]
+fn nested_folders_are_refused() {
+    let ground = Ground::new();
+    ground.write("one/a", "a");
+    let (made, _) = made(&ground.create(&[("ONE", "one")]));
+    let wanted = |to: &str| Wanted { reference: made[0].clone(), destination: ground.at(to) };
+    let wanted = [wanted("out"), wanted("out/in"), wanted("outer")];
+    let done = restore(&wanted, &Restore::default(), &Access::default(), &Watch::NOBODY);
+    assert_eq!(done.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, false, true]);
+    assert!(!ground.at("out").exists() && ground.at("outer/a").exists());
+}
+
+#[test]
+fn what_another_left_under_the_tag_of_a_tree_is_not_signed() {
+    let ground = Ground::new();
+    ground.write("one/a", "a");
+    let key = ground.at("key.pem");
+    let pkcs8 = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
+    let text =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pkcs8.unwrap().as_ref());
+    fs::write(&key, format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"))
+        .unwrap();
+    let mut wanted = ground.create(&[("ONE", "one")]);
+    wanted.level = Some(19);
+    let (foreign, _) = made(&wanted);
+    wanted.level = Some(1);
+    assert_eq!(made(&wanted).0, foreign);
+    wanted.sign = Some(key);
+    wanted.pieces[0].name = "OTHER".to_owned();
+    let (own, _) = made(&wanted);
+    assert_ne!(own, foreign);
+    // What this key has signed is used again.
+    wanted.level = Some(19);
+    assert_eq!(made(&wanted).0, own);
+}

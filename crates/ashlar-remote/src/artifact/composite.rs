@@ -8,7 +8,7 @@ use ashlar_store::{Moved, Watch};
 
 use super::ArtifactError;
 use super::layers::push;
-use super::manifest::{ImageManifest, index};
+use super::manifest::{EXPIRES, ImageManifest, index};
 use super::native::{How, Image, earlier, is_whole, kept, near};
 use super::parts::{Layout, Part, shared};
 use crate::depot::{Depot, Manifest, Reference};
@@ -46,7 +46,9 @@ pub(super) fn leave(
             if let Some(there) = depot.manifest(&Reference::Tag(near(part)))?
                 && let Some(image) = ImageManifest::decode(&there)
                 && image.tree() == Some(tree.digest())
+                && !image.annotations.contains_key(EXPIRES)
                 && is_whole(depot, &image)?
+                && how.vouches(depot, &there)?
             {
                 (watch.moved)(Moved { already: tree.content_size(), ..Moved::default() });
                 same.insert(part.clone(), there);
@@ -56,14 +58,16 @@ pub(super) fn leave(
     if same.len() < wanted.len() {
         let mut old = BTreeMap::new();
         for (part, _) in &wanted {
-            if let Some((_, stack)) = earlier(depot, &near(part), watch)? {
+            if let Some((_, stack)) = earlier(depot, &near(part), &how, watch)? {
                 old.insert(part.clone(), stack);
             }
         }
         let pushing = Pushing { depot, contents, how: &how, watch, old };
         let made = pushing.parts(parts, &same)?;
         for (part, manifest) in made {
-            depot.put_manifest(&manifest, &[near(&part)])?;
+            // What goes after a while is nothing to build upon.
+            let tags = if how.expires_after.is_none() { vec![near(&part)] } else { Vec::new() };
+            how.put(depot, &manifest, &tags, watch)?;
             same.insert(part, manifest);
         }
     }

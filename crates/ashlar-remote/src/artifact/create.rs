@@ -93,8 +93,12 @@ pub fn create(
         depot: &*depot,
         wanted,
         watch,
-        how: How { limits, expires_after: wanted.expires_after.as_deref() },
-        signer,
+        how: How {
+            limits,
+            expires_after: wanted.expires_after.as_deref(),
+            signer: signer.as_ref(),
+        },
+        signer: signer.as_ref(),
     };
     let mut all = Vec::new();
     let mut digests = Vec::new();
@@ -116,7 +120,7 @@ struct Creating<'a> {
     wanted: &'a Create,
     watch: &'a Watch<'a>,
     how: How<'a>,
-    signer: Option<Signer>,
+    signer: Option<&'a Signer>,
 }
 
 impl Creating<'_> {
@@ -268,7 +272,7 @@ impl Creating<'_> {
 
     /// Signs what a reference names, before a tag leads there.
     fn sign(&self, media_type: &str, digest: &Digest) -> Result<(), ArtifactError> {
-        let Some(signer) = &self.signer else { return Ok(()) };
+        let Some(signer) = self.signer else { return Ok(()) };
         let subject = super::manifest::descriptor(media_type, digest);
         Ok(sign_manifest(self.depot, &subject, signer, self.watch)?)
     }

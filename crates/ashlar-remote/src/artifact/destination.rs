@@ -305,7 +305,7 @@ fn make(place: &Path, made: &mut Vec<PathBuf>) -> Result<(), DestinationError> {
 
 /// The folder that a path means: links followed, also those of folders above one that is not
 /// there yet.
-fn place(path: &Path) -> Result<PathBuf, DestinationError> {
+pub(super) fn place(path: &Path) -> Result<PathBuf, DestinationError> {
     let refused = |why| DestinationError::Path { path: path.to_path_buf(), why };
     if path.as_os_str().is_empty() {
         return Err(refused("an empty path is no folder"));

@@ -1,6 +1,6 @@
 //! Layers of a depot: written from contents, read back as a tree, fetched from by range.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,6 +21,11 @@ const AT_ONCE: usize = 4;
 const RANGE: u64 = 8 << 20;
 /// A table of contents or a configuration larger than this is not read.
 const TABLE: u64 = 256 << 20;
+/// Nor are tables that have more bytes together, or images that have more layers or entries: ours
+/// have not.
+const TABLES: u64 = 1 << 30;
+const LAYERS: usize = 512;
+const ENTRIES: usize = 32 << 20;
 
 /// Does work for each item with several threads; results are in the order of the items. The first
 /// error ends it.
@@ -162,6 +167,13 @@ fn unreadable(depot: &dyn Depot, blob: &Digest, source: io::Error) -> ArtifactEr
     }
 }
 
+fn too_large(depot: &dyn Depot, manifest: &Manifest) -> ArtifactError {
+    ArtifactError::TooLarge {
+        place: depot.place().to_owned(),
+        what: format!("image sha256:{}", manifest.digest().hex()),
+    }
+}
+
 /// The layers of a tree image with their tables of contents. `None` when it is an image that
 /// somebody else made.
 pub(super) fn stack(
@@ -173,6 +185,9 @@ pub(super) fn stack(
     let (Some(tree), Some(config)) = (image.tree(), digest_of(&image.config)) else {
         return Ok(None);
     };
+    if image.layers.len() > LAYERS {
+        return Err(too_large(depot, manifest));
+    }
     let config = small(depot, &config, watch)?;
     let Some(ids) = diff_ids(&config).filter(|ids| ids.len() == image.layers.len()) else {
         return Ok(None);
@@ -187,10 +202,26 @@ pub(super) fn stack(
         let layer = Layer { digest, diff_id, annotations: descriptor.annotations.clone() };
         places.push((layer, place));
     }
-    let tables = in_parallel(&places, AT_ONCE, |(layer, place)| {
+    // A table that several layers list is read once.
+    let mut distinct = BTreeMap::new();
+    for (layer, place) in &places {
+        distinct.entry(place.blob).or_insert((layer, place));
+    }
+    let bytes = distinct.keys().fold(0_u64, |sum, table| sum.saturating_add(table.size));
+    if bytes > TABLES {
+        return Err(too_large(depot, manifest));
+    }
+    let distinct: Vec<_> = distinct.into_values().collect();
+    let tables = in_parallel(&distinct, AT_ONCE, |(layer, place)| {
         let bytes = part(depot, &layer.digest, place.range.clone(), &place.blob, watch)?;
-        Ok(Toc::decode(&bytes)?)
+        Ok((place.blob, Toc::decode(&bytes)?))
     })?;
+    let tables: BTreeMap<Digest, Toc> = tables.into_iter().collect();
+    let found = places.iter().filter_map(|(_, place)| tables.get(&place.blob));
+    if found.clone().fold(0, |sum: usize, toc| sum.saturating_add(toc.len())) > ENTRIES {
+        return Err(too_large(depot, manifest));
+    }
+    let tables: Vec<Toc> = found.cloned().collect();
     let layers = places.into_iter().map(|(layer, _)| layer).zip(tables).collect();
     Ok(Some((tree, Stack::new(layers, image.whiteouts()))))
 }

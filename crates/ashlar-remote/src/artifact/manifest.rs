@@ -30,7 +30,7 @@ const PART: &str = "org.ashlar.part";
 /// In an index: whether parts lie `together` or `apart` when all of them are wanted.
 const LAYOUT: &str = "org.ashlar.layout";
 /// After how long Quay removes it: `7d`.
-const EXPIRES: &str = "quay.expires-after";
+pub(super) const EXPIRES: &str = "quay.expires-after";
 const TITLE: &str = "org.opencontainers.image.title";
 
 /// A manifest as far as artifacts go.

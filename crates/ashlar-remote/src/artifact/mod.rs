@@ -103,6 +103,14 @@ pub enum ArtifactError {
         /// What.
         what: String,
     },
+    /// It has more than any artifact of ours.
+    #[error("the {what} at {place} has more layers or entries than an artifact may have")]
+    TooLarge {
+        /// Where.
+        place: String,
+        /// What.
+        what: String,
+    },
     /// Bytes could not be read to their end.
     #[error("failed to read the {what} from {place}")]
     Transfer {

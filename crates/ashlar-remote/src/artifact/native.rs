@@ -9,8 +9,9 @@ use ashlar_store::{Moved, Watch};
 
 use super::ArtifactError;
 use super::layers::{in_parallel, push, put, stack};
-use super::manifest::{ImageManifest, digest_of, image};
+use super::manifest::{ImageManifest, MANIFEST, descriptor, digest_of, image};
 use crate::depot::{Body, Depot, Manifest, Reference};
+use crate::image::{Signer, sign_manifest, verified};
 
 /// The architecture of an image that is for all of them.
 pub(super) const ANY: &str = "unknown";
@@ -20,11 +21,42 @@ pub(super) const ANY: &str = "unknown";
 pub(super) struct How<'a> {
     pub limits: Limits,
     pub expires_after: Option<&'a str>,
+    /// With whom images are signed: then only what this key has signed is built upon.
+    pub signer: Option<&'a Signer>,
+}
+
+impl How<'_> {
+    /// Whether an image may be used again: without signing every one, else only those of ours.
+    pub fn vouches(&self, depot: &dyn Depot, image: &Manifest) -> Result<bool, ArtifactError> {
+        let Some(signer) = self.signer else { return Ok(true) };
+        let keys = std::slice::from_ref(signer.public());
+        Ok(verified(depot, &image.digest(), keys)?.is_ok())
+    }
+
+    /// Leaves an image; tags lead there only when it is signed.
+    pub fn put(
+        &self,
+        depot: &dyn Depot,
+        image: &Manifest,
+        tags: &[String],
+        watch: &Watch<'_>,
+    ) -> Result<(), ArtifactError> {
+        if let Some(signer) = self.signer {
+            depot.put_manifest(image, &[])?;
+            sign_manifest(depot, &descriptor(MANIFEST, &image.digest()), signer, watch)?;
+        }
+        Ok(depot.put_manifest(image, tags)?)
+    }
 }
 
 /// The tag of the newest tree of a lineage. It only says where to look.
 pub(super) fn near(lineage: &str) -> String {
     format!("near-{}", &Digest::of(lineage.as_bytes()).hex()[..32])
+}
+
+/// The tag that keeps an artifact alive.
+pub(super) fn own(manifest: &Manifest) -> String {
+    format!("artifact-{}", manifest.digest().hex())
 }
 
 /// Leaves a tree at a depot and gives the digest of its manifest. A tree that is there is not
@@ -45,11 +77,14 @@ pub(super) fn leave(
         && let Some(image) = ImageManifest::decode(&there)
         && image.tree() == Some(digest)
         && is_whole(depot, &image)?
+        && how.vouches(depot, &there)?
     {
         (watch.moved)(Moved { already: tree.content_size(), ..Moved::default() });
+        // Alive by its own tag, from now on.
+        depot.put_manifest(&there, &[own(&there)])?;
         return Ok(there.digest());
     }
-    let earlier = earlier(depot, &near, watch)?;
+    let earlier = earlier(depot, &near, how, watch)?;
     let earlier = earlier.map(|(_, stack)| stack);
     let packing = plan(tree, earlier.as_ref(), &how.limits)?;
     let mut layers = kept(earlier.as_ref(), packing.keep);
@@ -58,12 +93,14 @@ pub(super) fn leave(
     let image = Image { tree: digest, layers, whiteouts: packing.whiteouts, architecture: ANY };
     let manifest = image.leave(depot, how, watch)?;
     // What goes after a while is no place to find the tree for good.
-    let tags = match how.expires_after {
-        None => vec![tag],
-        Some(_) => vec![format!("artifact-{}", manifest.digest().hex())],
-    };
-    depot.put_manifest(&manifest, &tags)?;
-    depot.put_manifest(&manifest, &[near])?;
+    let own = own(&manifest);
+    match how.expires_after {
+        None => {
+            how.put(depot, &manifest, &[own, tag], watch)?;
+            depot.put_manifest(&manifest, &[near])?;
+        }
+        Some(_) => how.put(depot, &manifest, &[own], watch)?,
+    }
     Ok(manifest.digest())
 }
 
@@ -100,13 +137,14 @@ pub(super) fn kept(stack: Option<&Stack>, keep: usize) -> Vec<(Layer, Toc)> {
 pub(super) fn earlier(
     depot: &dyn Depot,
     tag: &str,
+    how: &How<'_>,
     watch: &Watch<'_>,
 ) -> Result<Option<(Manifest, Stack)>, ArtifactError> {
     let Some(manifest) = depot.manifest(&Reference::Tag(tag.to_owned()))? else {
         return Ok(None);
     };
     let Some(image) = ImageManifest::decode(&manifest) else { return Ok(None) };
-    if !is_whole(depot, &image)? {
+    if !is_whole(depot, &image)? || !how.vouches(depot, &manifest)? {
         return Ok(None);
     }
     match stack(depot, &manifest, watch) {

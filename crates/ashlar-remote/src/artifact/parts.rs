@@ -25,8 +25,9 @@ impl Part {
     /// # Errors
     /// When the text cannot be the name of one.
     pub fn arch(text: &str) -> Result<Self, PartError> {
-        // Of a platform as pipelines name it (`linux/arm64`, `linux-large/s390x`) the last part.
-        let name = text.rsplit('/').next().unwrap_or(text);
+        // Of a platform as pipelines name it (`linux/arm64/v8`, `linux-large/s390x`) the second
+        // part.
+        let name = text.split('/').nth(1).unwrap_or(text);
         let name = match name {
             "x86_64" => "amd64",
             "aarch64" => "arm64",

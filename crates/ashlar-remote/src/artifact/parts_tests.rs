@@ -29,6 +29,7 @@ fn architectures_have_several_names() {
         ("amd64", "amd64"),
         ("x86_64", "amd64"),
         ("linux/aarch64", "arm64"),
+        ("linux/arm64/v8", "arm64"),
         ("linux-mlarge/arm64", "arm64"),
         ("s390x", "s390x"),
     ] {

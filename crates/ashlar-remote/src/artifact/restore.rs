@@ -8,7 +8,7 @@ use ashlar_store::{Moved, Store, Watch};
 
 use super::address::Reference;
 use super::create::SKIP;
-use super::destination::{Destination, Existing};
+use super::destination::{Destination, DestinationError, Existing, place as folder};
 use super::found::{Found, Placed, find, image, keys, together, trusted};
 use super::lay::Laying;
 use super::layers::{fetch, in_parallel};
@@ -84,14 +84,42 @@ pub fn restore(
     for (index, one) in wanted.iter().enumerate() {
         folders.entry(&one.destination).or_default().push(index);
     }
+    let nested = nested(wanted);
     let folders: Vec<Vec<usize>> = folders.into_values().collect();
     let done = in_parallel(&folders, AT_ONCE, |members| {
-        let each = |index: &usize| (*index, one(&wanted[*index], how, access, watch));
+        let each = |index: &usize| match nested.get(index) {
+            Some(path) => {
+                let why = "is inside, or around, another folder that is to be filled";
+                let path = path.clone();
+                (*index, Err(DestinationError::Path { path, why }.into()))
+            }
+            None => (*index, one(&wanted[*index], how, access, watch)),
+        };
         Ok(members.iter().map(each).collect::<Vec<_>>())
     });
     let mut done: Vec<_> = done.into_iter().flatten().flatten().collect();
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Folders of which one is inside of the other: whichever comes last would undo the other.
+fn nested(wanted: &[Wanted]) -> BTreeMap<usize, PathBuf> {
+    // What is no folder is said where it is opened.
+    let found = |(index, one): (usize, &Wanted)| Some((index, folder(&one.destination).ok()?));
+    let mut places: Vec<(usize, PathBuf)> = wanted.iter().enumerate().filter_map(found).collect();
+    places.sort_by(|(_, one), (_, other)| one.cmp(other));
+    let mut nested = BTreeMap::new();
+    let mut above: Vec<(usize, PathBuf)> = Vec::new();
+    for (index, path) in places {
+        above.retain(|(_, other)| path.starts_with(other));
+        for (other, _) in above.iter().filter(|(_, other)| *other != path) {
+            for one in [index, *other] {
+                nested.insert(one, wanted[one].destination.clone());
+            }
+        }
+        above.push((index, path));
+    }
+    nested
 }
 
 fn one(
