@@ -162,16 +162,17 @@ impl Content<'_> {
         }
         let most = self.left.min(Frames::BUFFER);
         frames.taken = 0;
-        frames.buffer.clear();
-        let got = self.source.take(most).read_to_end(&mut frames.buffer);
-        let error = match got {
-            Ok(count) if count as u64 == most => {
+        // At most what `BUFFER` says, so it fits.
+        frames.buffer.resize(most as usize, 0);
+        let error = match self.source.read_exact(&mut frames.buffer) {
+            Ok(()) => {
                 self.left -= most;
                 return Ok(true);
             }
-            Ok(_) => early(),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => early(),
             Err(e) => e,
         };
+        frames.buffer.clear();
         self.fault = Some(Fault::Source(error.kind(), error.to_string()));
         Err(error)
     }

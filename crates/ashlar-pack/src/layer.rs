@@ -14,6 +14,12 @@ pub trait Contents: Sync {
     /// # Errors
     /// When it is not there or cannot be read.
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>>;
+
+    /// Is told of a content that turned out to be another. Whoever packs compares each content
+    /// with its digest, so the readers need not.
+    fn is_wrong(&self, digest: &Digest) {
+        let _ = digest; // not everybody can do something about it
+    }
 }
 
 impl<F> Contents for F

@@ -121,6 +121,14 @@ impl Packer<'_> {
 
     /// One content as one frame.
     fn content(&mut self, path: &[u8], digest: &Digest) -> Result<(), PackError> {
+        let written = self.checked(path, digest);
+        if matches!(written, Err(PackError::WrongContent { .. })) {
+            self.contents.is_wrong(digest);
+        }
+        written
+    }
+
+    fn checked(&mut self, path: &[u8], digest: &Digest) -> Result<(), PackError> {
         let mut reader = self.contents.open(digest).map_err(|e| unreadable(path, digest, e))?;
         if digest.size <= PIECE as u64 {
             self.fill(&mut *reader, path, digest, digest.size)?;
@@ -157,10 +165,18 @@ impl Packer<'_> {
         digest: &Digest,
         size: u64,
     ) -> Result<(), PackError> {
-        self.piece.clear();
-        let got = reader.take(size).read_to_end(&mut self.piece);
-        let got = got.map_err(|e| unreadable(path, digest, e))?;
-        if got as u64 == size { Ok(()) } else { Err(wrong(path, digest)) }
+        self.piece.resize(usize::try_from(size).unwrap_or(PIECE), 0);
+        // In one read where the reader can: to read to an unknown end is many small ones.
+        let mut filled = 0;
+        while filled < self.piece.len() {
+            match reader.read(&mut self.piece[filled..]) {
+                Ok(0) => return Err(wrong(path, digest)),
+                Ok(count) => filled += count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(unreadable(path, digest, e)),
+            }
+        }
+        Ok(())
     }
 
     fn pass(&mut self) {

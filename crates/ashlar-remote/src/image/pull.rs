@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 
-use ashlar_object::{Digest, Tree};
+use ashlar_object::{Digest, Dir, Meta, Node, Tree};
 use ashlar_pack::{PackError, Stack};
 use ashlar_store::{RemoteError, Store};
 
@@ -209,16 +209,41 @@ impl Read for Noting<'_> {
     }
 }
 
-/// Fetches contents into a store.
+/// The contents that a tree has as programs only.
+fn programs(tree: &Tree) -> HashSet<Digest> {
+    fn sort(dir: &Dir, programs: &mut HashSet<Digest>, others: &mut HashSet<Digest>) {
+        for node in dir.entries().values() {
+            match node {
+                Node::Dir(child) => sort(child, programs, others),
+                Node::File(file) if file.meta == Meta::EXECUTABLE => {
+                    programs.insert(file.digest);
+                }
+                Node::File(file) => {
+                    others.insert(file.digest);
+                }
+                Node::Symlink(_) | Node::Whiteout => {}
+            }
+        }
+    }
+    let (mut programs, mut others) = (HashSet::new(), HashSet::new());
+    sort(tree.root(), &mut programs, &mut others);
+    programs.retain(|digest| !others.contains(digest));
+    programs
+}
+
+/// Fetches contents of a tree into a store.
 pub(super) fn pull_into(
     transfer: &Transfer<'_>,
     store: &dyn Store,
     stack: &Stack,
+    tree: &Tree,
     wanted: &HashSet<Digest>,
 ) -> Result<(), Flaw> {
     let failed = std::sync::Mutex::new(None);
+    let programs = programs(tree);
     let pulled = pull_contents(transfer, stack, wanted, &|digest, content| {
-        let (other, why) = match store.put(content) {
+        // The reader compares what it reads with the digest.
+        let (other, why) = match store.put_checked(digest, programs.contains(digest), content) {
             Ok(kept) if kept == *digest => return Ok(()),
             Ok(_) => (None, "it is another content".to_owned()),
             Err(error) => {

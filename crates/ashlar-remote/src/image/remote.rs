@@ -131,7 +131,9 @@ impl ImageRemote {
                     missing = lacks(&made)?;
                     (tree, bytes) = (Some(made), Some(encoded));
                 }
-                pull_into(transfer, into, &stack, &missing)?;
+                if let Some(tree) = &tree {
+                    pull_into(transfer, into, &stack, tree, &missing)?;
+                }
                 if let Some(bytes) = bytes {
                     ashlar_store::put(into, &bytes).map_err(store)?;
                 }

@@ -5,6 +5,7 @@
 //! what looks odd is read and compared with its digest before it is used, and quarantined when
 //! it is something else.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ashlar_object::{Digest, Hasher, Time};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, IFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::keys::{BlobName, Form};
@@ -211,6 +212,14 @@ impl Blobs {
         }))
     }
 
+    /// Opens a blob for whoever compares it with its digest.
+    pub fn open_file(&self, digest: &Digest) -> Result<Option<std::fs::File>, StoreError> {
+        let Some((form, _)) = self.find(digest)? else { return Ok(None) };
+        let name = BlobName::new(&digest.hash, form);
+        let fd = self.open_name(&name).map_err(failing("open", self.shown(&name)))?;
+        Ok(fd.map(std::fs::File::from))
+    }
+
     /// A blob as bytes, `None` when it is not there or damaged.
     pub fn read(self: &Arc<Self>, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         if *digest == Digest::EMPTY {
@@ -238,18 +247,27 @@ impl Blobs {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let work = rustix::fs::openat(&self.home, "work", flags, Mode::empty())
             .map_err(failing("open", &*path))?;
+        // Where many files were removed a moment ago ext4 passes over each of their inodes for
+        // every new file, which makes new files a hundred times as expensive. The flag has it put
+        // each scratch folder, and so what is written there, into another part of the disk. Other
+        // file systems refuse it, and have no such trouble.
+        let _ = rustix::fs::ioctl_getflags(&work)
+            .and_then(|flags| rustix::fs::ioctl_setflags(&work, flags | IFlags::TOPDIR));
         let made = Workspace::create(&work, &path, "scratch")?;
         Ok(self.scratch.get_or_init(|| made))
     }
 
     /// A file that is gone again unless it is kept.
     pub fn temporary(&self) -> Result<Temporary<'_>, StoreError> {
+        self.temporary_with(0o600)
+    }
+
+    fn temporary_with(&self, mode: u32) -> Result<Temporary<'_>, StoreError> {
         let scratch = self.scratch()?;
         let name = serial();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::openat(scratch.dir(), name.as_str(), flags, Mode::from_raw_mode(0o600))
-                .map_err(failing("make", scratch.path().join(&name)))?;
+        let fd = rustix::fs::openat(scratch.dir(), name.as_str(), flags, Mode::from_raw_mode(mode))
+            .map_err(|e| failed("make", &scratch.path().join(&name), e.into()))?;
         Ok(Temporary { scratch, name, file: fd.into(), moved: false })
     }
 
@@ -271,34 +289,54 @@ impl Blobs {
 
     /// Keeps everything that can be read.
     pub fn put(&self, bytes: &mut dyn Read) -> Result<Digest, StoreError> {
-        let mut read = |buffer: &mut [u8]| -> Result<usize, StoreError> {
-            let mut filled = 0;
-            while filled < buffer.len() {
-                match bytes.read(&mut buffer[filled..]) {
-                    Ok(0) => break,
-                    Ok(count) => filled += count,
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(failed("read", Path::new("what is to be kept"), e)),
-                }
+        with_buffer(|buffer| {
+            let mut filled = fill(bytes, buffer)?;
+            if filled < buffer.len() {
+                return self.put_bytes(&buffer[..filled]);
             }
-            Ok(filled)
-        };
-        let mut buffer = vec![0; CHUNK];
-        let mut filled = read(&mut buffer)?;
-        if filled < buffer.len() {
-            return self.put_bytes(&buffer[..filled]);
-        }
-        let mut temporary = self.temporary()?;
-        let mut hasher = Hasher::new();
-        while filled > 0 {
-            hasher.update(&buffer[..filled]);
-            temporary.write(&buffer[..filled])?;
-            filled = read(&mut buffer)?;
-        }
-        let digest = hasher.finish();
+            let mut temporary = self.temporary()?;
+            let mut hasher = Hasher::new();
+            while filled > 0 {
+                hasher.update(&buffer[..filled]);
+                temporary.write(&buffer[..filled])?;
+                filled = fill(bytes, buffer)?;
+            }
+            let digest = hasher.finish();
+            self.used.store(true, Ordering::Relaxed);
+            self.enter(temporary, &digest, Form::Plain)?;
+            Ok(digest)
+        })
+    }
+
+    /// Keeps what can be read of a reader that fails instead of ending when it is not what the
+    /// digest says.
+    pub fn put_checked(
+        &self,
+        digest: &Digest,
+        form: Form,
+        bytes: &mut dyn Read,
+    ) -> Result<Digest, StoreError> {
         self.used.store(true, Ordering::Relaxed);
-        self.enter(temporary, &digest, Form::Plain)?;
-        Ok(digest)
+        with_buffer(|buffer| {
+            // Read first: what is wrong from the beginning makes no file.
+            let mut filled = fill(bytes, buffer)?;
+            let mut temporary = self.temporary_with(form.mode())?;
+            let mut size = 0;
+            while filled > 0 {
+                size += filled as u64;
+                temporary.write(&buffer[..filled])?;
+                if filled < buffer.len() {
+                    break;
+                }
+                filled = fill(bytes, buffer)?;
+            }
+            if size != digest.size {
+                let why = format!("{size} bytes came instead of {}", digest.size);
+                return Err(unread(io::Error::new(io::ErrorKind::InvalidData, why)));
+            }
+            self.enter(temporary, digest, form)?;
+            Ok(*digest)
+        })
     }
 
     /// Makes a written file the file of a blob, unless there is one.
@@ -517,6 +555,38 @@ impl Read for Verified {
         }
         Ok(count)
     }
+}
+
+/// Lends a buffer that each thread has once: to make and to clear one costs more than to keep a
+/// small file.
+fn with_buffer<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    // Taken out, so that whoever is lent one while another is in use has one of its own.
+    let mut buffer = BUFFER.take();
+    buffer.resize(CHUNK, 0);
+    let result = use_it(&mut buffer);
+    BUFFER.set(buffer);
+    result
+}
+
+/// Reads until the buffer is full or nothing is left; how much it was.
+fn fill(bytes: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, StoreError> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match bytes.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(unread(e)),
+        }
+    }
+    Ok(filled)
+}
+
+fn unread(error: io::Error) -> StoreError {
+    failed("read", Path::new("what is to be kept"), error)
 }
 
 /// The digest of what is left to read of a file.

@@ -401,8 +401,26 @@ impl Store for LocalStore {
         Ok(reader.map(|reader| Box::new(reader) as Box<dyn Read + Send>))
     }
 
+    fn open_unchecked(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
+        if *digest == Digest::EMPTY {
+            return Ok(Some(Box::new(std::io::empty())));
+        }
+        let file = self.blobs.open_file(digest)?;
+        Ok(file.map(|file| Box::new(file) as Box<dyn Read + Send>))
+    }
+
     fn put(&self, bytes: &mut dyn Read) -> Result<Digest, StoreError> {
         self.blobs.put(bytes)
+    }
+
+    fn put_checked(
+        &self,
+        digest: &Digest,
+        executable: bool,
+        bytes: &mut dyn Read,
+    ) -> Result<Digest, StoreError> {
+        let form = if executable { keys::Form::Executable } else { keys::Form::Plain };
+        self.blobs.put_checked(digest, form, bytes)
     }
 
     fn keep_folder(&self, folder: &Path, how: Capture) -> Result<(Digest, Tree), StoreError> {
