@@ -28,18 +28,19 @@ pub(super) fn verify(
 ) -> Result<VerifyReport, StoreError> {
     let repair = repair && !blobs.read_only;
     let mut report = VerifyReport::default();
-    check_blobs(blobs, repair, progress, &mut report)?;
+    let lost = check_blobs(blobs, repair, progress, &mut report)?;
     check_trees(blobs, repair, &mut report)?;
-    check_results(blobs, index, repair, &mut report)?;
+    check_results(blobs, index, repair, &lost, &mut report)?;
     Ok(report)
 }
 
+/// The blobs of which no file is good: one with a whole twin still has its content.
 fn check_blobs(
     blobs: &Blobs,
     repair: bool,
     progress: &(dyn Fn(u64, u64) + Sync),
     report: &mut VerifyReport,
-) -> Result<(), StoreError> {
+) -> Result<HashSet<[u8; 32]>, StoreError> {
     let mut files = Vec::new();
     for_shards(blobs, |shard| {
         for (name, facts) in list(shard)? {
@@ -53,6 +54,7 @@ fn check_blobs(
     files.sort_by_key(|(_, _, size)| std::cmp::Reverse(*size));
     let done = AtomicU64::new(0);
     let damaged = Mutex::new(Vec::new());
+    let whole = Mutex::new(HashSet::new());
     in_parallel(
         &files,
         || vec![0; CHUNK],
@@ -64,6 +66,8 @@ fn check_blobs(
                 if repair {
                     blobs.quarantine(&name, "its content is another")?;
                 }
+            } else {
+                whole.lock().unwrap_or_else(PoisonError::into_inner).insert(*expected);
             }
             progress(done.fetch_add(*size, Ordering::Relaxed) + size, total);
             Ok(())
@@ -73,7 +77,9 @@ fn check_blobs(
     report.bytes = total;
     report.damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.damaged.sort_unstable();
-    Ok(())
+    let whole = whole.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let damaged = report.damaged.iter().map(|digest| digest.hash);
+    Ok(damaged.filter(|hash| !whole.contains(hash)).collect())
 }
 
 /// Whether a file has the content its name says. When repairing, one that has gets back the mode
@@ -155,6 +161,7 @@ fn check_results(
     blobs: &Blobs,
     index: &Index,
     repair: bool,
+    lost: &HashSet<[u8; 32]>,
     report: &mut VerifyReport,
 ) -> Result<(), StoreError> {
     type Row = (Vec<u8>, Option<Digest>, Option<Vec<Digest>>);
@@ -168,13 +175,12 @@ fn check_results(
         })?;
         rows.collect()
     })?;
-    let damaged: HashSet<[u8; 32]> = report.damaged.iter().map(|digest| digest.hash).collect();
     let mut gone = Vec::new();
     for (key, action, needs) in rows {
         let mut complete = needs.is_some();
         for digest in needs.iter().flatten() {
             // What is damaged was moved away above only when repairing.
-            complete &= !damaged.contains(&digest.hash) && blobs.has(digest)?;
+            complete &= !lost.contains(&digest.hash) && blobs.has(digest)?;
         }
         if !complete {
             report.incomplete.extend(action);
