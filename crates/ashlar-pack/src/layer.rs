@@ -16,10 +16,8 @@ pub trait Contents: Sync {
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>>;
 
     /// Is told of a content that turned out to be another. Whoever packs compares each content
-    /// with its digest, so the readers need not.
-    fn is_wrong(&self, digest: &Digest) {
-        let _ = digest; // not everybody can do something about it
-    }
+    /// with its digest, so the readers need not. Not everybody can do something about it.
+    fn is_wrong(&self, _digest: &Digest) {}
 }
 
 impl<F> Contents for F

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use ashlar_object::{ActionResult, Digest, StepKey, Time, Tree};
-use ashlar_remote::{Credentials, Definition, Layout, open};
+use ashlar_remote::{Definition, open};
 use ashlar_store::{
     Capture, Found, LocalStore, Moved, OpenOptions, Publication, Remote, Store as _, Watch, put,
 };
@@ -31,23 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn connect(url: &str) -> Result<Box<dyn Remote>, Failure> {
-    Ok(open(&Definition {
-        name: "it".to_owned(),
-        url: url.to_owned(),
-        layout: Layout::Oci,
-        endpoint: None,
-        region: None,
-        keys: None,
-        insecure: false,
-        ca: None,
-        certificate: None,
-        key: None,
-        token: None,
-        require_signature: Vec::new(),
-        sign: None,
-        credentials: Credentials::default(),
-        timeout: Duration::from_secs(60),
-    })?)
+    Ok(open(&Definition::new("it", url, Duration::from_secs(60)))?)
 }
 
 fn memory() -> u64 {

@@ -49,6 +49,31 @@ pub struct Definition {
     pub timeout: Duration,
 }
 
+impl Definition {
+    /// A remote of which nothing is said but where it is, and for how long it may keep silent:
+    /// nobody's credentials, no keys, no signatures.
+    #[must_use]
+    pub fn new(name: &str, url: &str, timeout: Duration) -> Self {
+        Self {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            layout: Layout::default(),
+            endpoint: None,
+            region: None,
+            keys: None,
+            insecure: false,
+            ca: None,
+            certificate: None,
+            key: None,
+            token: None,
+            require_signature: Vec::new(),
+            sign: None,
+            credentials: Credentials::default(),
+            timeout,
+        }
+    }
+}
+
 /// The keys of a bucket, as the environment has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketKeys {

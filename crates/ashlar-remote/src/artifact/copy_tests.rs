@@ -67,8 +67,8 @@ impl Depot for Careless {
         self.kept.tags()
     }
 
-    fn remove_tag(&self, tag: &str) -> Result<bool, RemoteError> {
-        self.kept.remove_tag(tag)
+    fn remove_tag(&self, tag: &str, before: Option<SystemTime>) -> Result<bool, RemoteError> {
+        self.kept.remove_tag(tag, before)
     }
 
     fn blobs(&self) -> Result<Vec<(Digest, SystemTime)>, RemoteError> {

@@ -49,8 +49,7 @@ mod tests {
 
     #[test]
     fn finds_what_is_mounted_below_and_nothing_else() {
-        let text =
-            b"21 1 0:5 / /srv rw - tmpfs t rw\n22 21 0:6 / /srv/a\\040b/c rw - tmpfs t rw\n";
+        let text = b"21 1 0:5 / /srv rw - tmpfs t rw\n22 21 0:6 / /srv/a\\040b/c rw - tmpfs t rw\n";
         let below = |folder: &str| first_below(text, Path::new(folder));
         assert_eq!(below("/srv"), Some("/srv/a b/c".into()));
         assert_eq!(below("/srv/a b"), Some("/srv/a b/c".into()));

@@ -243,7 +243,7 @@ fn remove_results(
         let mut removed = 0;
         for number in &found.tags {
             go_on(watch)?;
-            removed += usize::from(depot.remove_old_tag(&tags[*number].name, before)?);
+            removed += usize::from(depot.remove_tag(&tags[*number].name, Some(before))?);
         }
         Ok::<_, RemoteError>(removed)
     }) {
@@ -280,7 +280,7 @@ fn remove_derived(
     let mut spared = Vec::new();
     for (tag, removed) in in_parallel(&useless, |tag| {
         go_on(watch)?;
-        depot.remove_old_tag(&tag.name, before)
+        depot.remove_tag(&tag.name, Some(before))
     }) {
         if !removed? {
             spared.push(*tag);

@@ -316,8 +316,8 @@ fn tags_can_be_listed_and_removed(open: Open<'_>) {
         tags.into_iter().map(|(tag, _)| tag).filter(|tag| tag.starts_with("tagged-")).collect()
     };
     assert_eq!(listed(&*open()), ["tagged-1", "tagged-2"]);
-    assert!(depot.remove_tag("tagged-1").expect("removed"));
-    assert!(!depot.remove_tag("tagged-1").expect("asked"));
+    assert!(depot.remove_tag("tagged-1", None).expect("removed"));
+    assert!(!depot.remove_tag("tagged-1", None).expect("asked"));
     assert_eq!(listed(&*open()), ["tagged-2"]);
     assert_eq!(depot.manifest(&tag("tagged-1")).expect("asked"), None);
     assert!(depot.manifest(&tag("tagged-2")).expect("asked").is_some());
@@ -444,7 +444,7 @@ fn collecting_keeps_what_is_needed(open: Open<'_>, traits: Traits) {
     let collected = collect(&*open(), none, Duration::ZERO, &Watch::NOBODY).expect("collected");
     assert_eq!(collected.results, 1);
     assert_eq!(has_all(&*open(), &all), [false, false, false, true, false]);
-    open().remove_tag("release-1.0").expect("removed");
+    open().remove_tag("release-1.0", None).expect("removed");
     let collected =
         collect(&*open(), Limits::default(), Duration::ZERO, &Watch::NOBODY).expect("collected");
     assert!(collected.blobs >= 1);
@@ -487,7 +487,7 @@ fn artifacts_stay_as_results_do(open: Open<'_>, traits: Traits) {
     assert_eq!(there(), [false, true, false]);
     assert!(tagged(&named_tag) && tagged("firmware-2.1"));
     // It goes as any other when it has lost its name.
-    open().remove_tag("firmware-2.1").expect("removed");
+    open().remove_tag("firmware-2.1", None).expect("removed");
     collected(Some(0));
     assert_eq!(there(), [false; 3]);
     assert!(!tagged(&named_tag));

@@ -199,7 +199,7 @@ impl Depot for MemoryDepot {
         Ok(self.state().tags.keys().map(|tag| (tag.clone(), None)).collect())
     }
 
-    fn remove_tag(&self, tag: &str) -> Result<bool, RemoteError> {
+    fn remove_tag(&self, tag: &str, _: Option<SystemTime>) -> Result<bool, RemoteError> {
         Ok(self.state().tags.remove(tag).is_some())
     }
 

@@ -45,8 +45,7 @@ pub(crate) trait Depot: Send + Sync {
 
     /// Lets a blob of another repository of the same place be there too, without moving it.
     /// `false` when the place cannot, or has no such blob.
-    fn mount_blob(&self, digest: &Digest, from: &str) -> Result<bool, RemoteError> {
-        let _ = (digest, from);
+    fn mount_blob(&self, _digest: &Digest, _from: &str) -> Result<bool, RemoteError> {
         Ok(false)
     }
 
@@ -64,19 +63,11 @@ pub(crate) trait Depot: Send + Sync {
     fn tags(&self) -> Result<Vec<(String, Option<SystemTime>)>, RemoteError>;
 
     /// Notes that a tag was used, where collection goes by that. Failing is no harm.
-    fn touch(&self, tag: &str) {
-        let _ = tag;
-    }
+    fn touch(&self, _tag: &str) {}
 
-    /// Removes a tag. `false` when it was not there.
-    fn remove_tag(&self, tag: &str) -> Result<bool, RemoteError>;
-
-    /// Removes a tag unless it was written or used at `before` or later: then `false`, as when it
-    /// was not there.
-    fn remove_old_tag(&self, tag: &str, before: SystemTime) -> Result<bool, RemoteError> {
-        let _ = before;
-        self.remove_tag(tag)
-    }
+    /// Removes a tag, unless it was written or used at `before` or later, where the place knows
+    /// that. `false` when it stays, or was not there.
+    fn remove_tag(&self, tag: &str, before: Option<SystemTime>) -> Result<bool, RemoteError>;
 
     /// All blobs (manifests among them) with sizes and times of last use or writing.
     fn blobs(&self) -> Result<Vec<(Digest, SystemTime)>, RemoteError>;
@@ -97,8 +88,7 @@ pub(crate) trait Depot: Send + Sync {
     }
 
     /// Removes what writers that died left half-done before that time. How many things.
-    fn tidy(&self, before: SystemTime) -> Result<u64, RemoteError> {
-        let _ = before;
+    fn tidy(&self, _before: SystemTime) -> Result<u64, RemoteError> {
         Ok(0)
     }
 

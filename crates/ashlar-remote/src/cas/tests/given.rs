@@ -13,23 +13,7 @@ use crate::{Definition, Layout, open};
 
 /// What a project says of a remote when it says nothing else.
 pub fn definition(url: &str) -> Definition {
-    Definition {
-        name: "team".to_owned(),
-        url: url.to_owned(),
-        layout: Layout::Oci,
-        endpoint: None,
-        region: None,
-        keys: None,
-        insecure: false,
-        ca: None,
-        certificate: None,
-        key: None,
-        token: None,
-        require_signature: Vec::new(),
-        sign: None,
-        credentials: Default::default(),
-        timeout: Duration::from_secs(10),
-    }
+    Definition::new("team", url, Duration::from_secs(10))
 }
 
 /// The remote at an address.

@@ -198,7 +198,7 @@ fn the_index_follows_the_tags_of_all_writers() {
     };
     assert_eq!(names().len(), 20);
     let depot = open(folder.path());
-    assert!(depot.remove_tag("w2-3").expect("removed"));
+    assert!(depot.remove_tag("w2-3", None).expect("removed"));
     depot.flush().expect("flushed");
     assert_eq!(names().len(), 19);
     assert!(!names().contains(&"w2-3".to_owned()));
@@ -206,20 +206,20 @@ fn the_index_follows_the_tags_of_all_writers() {
     let dead = open(folder.path());
     let layer = put(&dead, b"of somebody who died");
     dead.put_manifest(&image(&dead, &[layer]), &["orphan".to_owned()]).expect("put");
-    assert!(dead.remove_tag("w1-1").expect("removed"));
+    assert!(dead.remove_tag("w1-1", None).expect("removed"));
     drop(dead);
     assert!(!names().contains(&"orphan".to_owned()));
     depot.put_manifest(&image(&depot, &[layer]), &["next".to_owned()]).expect("put");
     depot.flush().expect("flushed");
     assert!(names().contains(&"orphan".to_owned()) && !names().contains(&"w1-1".to_owned()));
     for name in ["orphan", "next"] {
-        assert!(depot.remove_tag(name).expect("removed"));
+        assert!(depot.remove_tag(name, None).expect("removed"));
     }
     depot.flush().expect("flushed");
     assert_eq!(names().len(), 18);
     // A damaged index is made anew from the tags.
     std::fs::write(folder.path().join("index.json"), b"{").expect("written");
-    assert!(depot.remove_tag("w0-0").expect("removed"));
+    assert!(depot.remove_tag("w0-0", None).expect("removed"));
     depot.flush().expect("flushed");
     assert_eq!(names().len(), 17);
 }

@@ -239,13 +239,12 @@ impl<O: Objects> Depot for ObjectDepot<O> {
         }
     }
 
-    fn remove_tag(&self, tag: &str) -> Result<bool, RemoteError> {
-        self.objects.remove(&self.tag_key(tag)?)
-    }
-
-    fn remove_old_tag(&self, tag: &str, before: SystemTime) -> Result<bool, RemoteError> {
+    fn remove_tag(&self, tag: &str, before: Option<SystemTime>) -> Result<bool, RemoteError> {
         let key = self.tag_key(tag)?;
-        self.objects.remove_old(&key, &format!("{LEASES}/{key}"), before)
+        match before {
+            Some(before) => self.objects.remove_old(&key, &format!("{LEASES}/{key}"), before),
+            None => self.objects.remove(&key),
+        }
     }
 
     fn blobs(&self) -> Result<Vec<(Digest, SystemTime)>, RemoteError> {

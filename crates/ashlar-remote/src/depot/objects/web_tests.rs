@@ -261,23 +261,7 @@ fn who_lost_a_lock_does_not_write_under_it() {
 }
 
 fn definition(url: &str) -> crate::Definition {
-    crate::Definition {
-        name: "team".to_owned(),
-        url: url.to_owned(),
-        layout: crate::Layout::Oci,
-        endpoint: None,
-        region: None,
-        keys: None,
-        insecure: false,
-        ca: None,
-        certificate: None,
-        key: None,
-        token: None,
-        credentials: crate::Credentials::default(),
-        require_signature: Vec::new(),
-        sign: None,
-        timeout: Duration::from_secs(3),
-    }
+    crate::Definition::new("team", url, Duration::from_secs(3))
 }
 
 #[test]

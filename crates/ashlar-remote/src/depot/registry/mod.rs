@@ -223,7 +223,8 @@ impl Depot for Registry {
         Ok(self.list_tags()?.into_iter().map(|tag| (tag, None)).collect())
     }
 
-    fn remove_tag(&self, tag: &str) -> Result<bool, RemoteError> {
+    // Registries do not tell when a tag was used, so there is nothing to compare with.
+    fn remove_tag(&self, tag: &str, _before: Option<SystemTime>) -> Result<bool, RemoteError> {
         self.delete_tag(tag)
     }
 

@@ -7,26 +7,10 @@ use std::process::Command;
 use ashlar_store::{Capture, LocalStore, OpenOptions};
 
 use super::*;
-use crate::{Definition, Layout, open};
+use crate::{Definition, open};
 
 fn definition(url: &str) -> Definition {
-    Definition {
-        name: "team".to_owned(),
-        url: url.to_owned(),
-        layout: Layout::Oci,
-        endpoint: None,
-        region: None,
-        keys: None,
-        insecure: false,
-        ca: None,
-        certificate: None,
-        key: None,
-        token: None,
-        require_signature: Vec::new(),
-        sign: None,
-        credentials: crate::Credentials::default(),
-        timeout: Duration::from_secs(20),
-    }
+    Definition::new("team", url, Duration::from_secs(20))
 }
 
 fn run(command: &mut Command) -> String {

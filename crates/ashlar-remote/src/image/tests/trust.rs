@@ -243,21 +243,9 @@ fn keys_that_cannot_be_used_are_refused_with_what_to_do() {
         assert!(why(file).contains(part), "{}", why(file));
     }
     let definition = |sign: &str| crate::Definition {
-        name: "team".to_owned(),
-        url: "dir:/nowhere".to_owned(),
-        layout: crate::Layout::Oci,
-        endpoint: None,
-        region: None,
-        keys: None,
-        insecure: false,
-        ca: None,
-        certificate: None,
-        key: None,
-        token: None,
         require_signature: vec![path.join("p256.pub")],
         sign: Some(path.join(sign)),
-        credentials: crate::Credentials::default(),
-        timeout: Duration::from_secs(1),
+        ..crate::Definition::new("team", "dir:/nowhere", Duration::from_secs(1))
     };
     assert!(crate::open(&definition("p256.key")).is_ok());
     assert!(crate::open(&definition("rsa.key")).is_err());

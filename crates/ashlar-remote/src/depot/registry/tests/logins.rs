@@ -128,7 +128,7 @@ fn tokens_are_fetched_for_what_is_done_and_kept() {
     depot.put_manifest(&manifest, &["x".to_owned()]).expect("put");
     assert!(depot.manifest(&tag("x")).expect("asked").is_some());
     assert_eq!(registry.tokens(), 2, "one to write, one to read: {:?}", registry.token_requests());
-    assert!(depot.remove_tag("x").expect("removed"));
+    assert!(depot.remove_tag("x", None).expect("removed"));
     assert_eq!(registry.tokens(), 3, "{:?}", registry.token_requests());
 
     let reader = super::depot(&host, &login(&folder, &host, &READER));
@@ -145,7 +145,9 @@ fn tokens_are_fetched_for_what_is_done_and_kept() {
     assert!(matches!(error, RemoteError::Refused { .. }), "{error:?}");
     assert!(all(&error).contains("log in again") || all(&error).contains("not accepted"));
     assert!(!all(&error).contains("wr0ng"), "{error:?}");
-    for error in [error, reader.remove_tag("y").map(drop).err().unwrap_or(RemoteError::Stopped)] {
+    for error in
+        [error, reader.remove_tag("y", None).map(drop).err().unwrap_or(RemoteError::Stopped)]
+    {
         assert_silent(&all(&error));
     }
     assert_silent(&registry.server.log());

@@ -181,8 +181,8 @@ fn a_tag_is_removed_and_not_its_siblings() {
     let depot = anonymous(&registry.host());
     let kept = manifest(&depot, "kept", None);
     depot.put_manifest(&kept, &["a".to_owned(), "b".to_owned()]).expect("put");
-    assert!(depot.remove_tag("a").expect("removed"));
-    assert!(!depot.remove_tag("a").expect("it is gone"));
+    assert!(depot.remove_tag("a", None).expect("removed"));
+    assert!(!depot.remove_tag("a", None).expect("it is gone"));
     assert_eq!(depot.manifest(&tag("a")).expect("asked"), None);
     assert_eq!(depot.manifest(&tag("b")).expect("asked"), Some(kept));
     let names: Vec<_> = depot.tags().expect("asked").into_iter().map(|(tag, _)| tag).collect();
@@ -195,7 +195,7 @@ fn where_nothing_can_be_removed_it_is_said_and_nothing_is_harmed() {
     let depot = anonymous(&registry.host());
     let kept = manifest(&depot, "kept", None);
     depot.put_manifest(&kept, &["a".to_owned()]).expect("put");
-    let error = depot.remove_tag("a").expect_err("it is disabled");
+    let error = depot.remove_tag("a", None).expect_err("it is disabled");
     assert!(matches!(error, RemoteError::Unsupported { .. }), "{error:?}");
     assert!(all(&error).contains("storage.delete.enabled"), "{error}");
     assert_eq!(depot.manifest(&tag("a")).expect("asked"), Some(kept.clone()));
