@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use ashlar_object::Digest;
+use ashlar_object::{Digest, StepKey};
 use ashlar_plan::StepIndex;
 use ashlar_recipe::Write;
 use ashlar_store::{Found, Journal, Publication, RemoteError, Watch};
@@ -298,22 +298,17 @@ fn publication(engine: &Engine<'_>, journal: &Journal, item: &Item, ears: Ears<'
 fn earlier(engine: &Engine<'_>, journal: &Journal, item: &Item) -> Vec<Digest> {
     let id = &engine.plan.steps[item.step].id;
     let mut outputs = Vec::new();
-    // It only saves bytes: a journal that cannot be read is no reason not to send the result.
+    // It only saves bytes: a journal that cannot be read is no reason not to send the result. Nor
+    // need all of an earlier one be here still, as long as it is there.
     let history = journal.history(&engine.project.name, &id.module, &id.step, 20);
-    for record in history.unwrap_or_default() {
-        let Some(action) = record.action.filter(|action| *action != item.found.action) else {
-            continue;
-        };
-        if let Ok(Some(result)) = engine.store.result(&action)
-            && result.outputs != item.found.result.outputs
-            && !outputs.contains(&result.outputs)
-        {
-            outputs.push(result.outputs);
-            if outputs.len() == EARLIER {
-                break;
-            }
+    let keys: Vec<StepKey> = history.unwrap_or_default().iter().map(|record| record.key).collect();
+    for found in engine.store.steps_unchecked(&keys).unwrap_or_default().into_iter().flatten() {
+        let tree = found.result.outputs;
+        if tree != item.found.result.outputs && !outputs.contains(&tree) {
+            outputs.push(tree);
         }
     }
+    outputs.truncate(EARLIER);
     outputs
 }
 

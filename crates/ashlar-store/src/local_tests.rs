@@ -99,6 +99,18 @@ fn is_superuser() -> bool {
 fn no_progress(_: u64, _: u64) {}
 
 #[test]
+fn only_who_asks_for_it_gets_a_result_that_lacks_something() {
+    let fixture = Fixture::new();
+    let (action, result, _) = fixture.result("1");
+    let key = StepKey([7; 32]);
+    fixture.store.put_step(&key, &action).unwrap();
+    fs::remove_file(fixture.blob(&Digest::of(b"1"))).unwrap();
+    assert_eq!(fixture.store.steps(&[key]).unwrap(), [None]);
+    let unchecked = fixture.store.steps_unchecked(&[key, StepKey([8; 32])]).unwrap();
+    assert_eq!(unchecked, [Some(Found { action, result }), None]);
+}
+
+#[test]
 fn results_are_found_by_others_at_once_and_later() {
     let fixture = Fixture::new();
     let other = fixture.again();

@@ -445,7 +445,13 @@ impl Store for LocalStore {
     }
 
     fn steps(&self, keys: &[StepKey]) -> Result<Vec<Option<Found>>, StoreError> {
-        let (found, stale) = results::steps(&self.blobs, &self.index, keys)?;
+        let (found, stale) = results::steps(&self.blobs, &self.index, keys, true)?;
+        self.touch(stale);
+        Ok(found)
+    }
+
+    fn steps_unchecked(&self, keys: &[StepKey]) -> Result<Vec<Option<Found>>, StoreError> {
+        let (found, stale) = results::steps(&self.blobs, &self.index, keys, false)?;
         self.touch(stale);
         Ok(found)
     }

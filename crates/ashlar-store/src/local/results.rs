@@ -103,7 +103,7 @@ pub(super) fn result(
             "SELECT action, result, needs, last_used FROM results WHERE action = ?1",
         )?;
         statement
-            .query_row([&to_bytes(action)[..]], |row| judge(blobs, row, now))
+            .query_row([&to_bytes(action)[..]], |row| judge(blobs, row, now, true))
             .optional()
             .map(|row| row.unwrap_or(Ok(None)))
     })??;
@@ -113,11 +113,13 @@ pub(super) fn result(
     })
 }
 
-/// See [`crate::Store::steps`]. Also the actions whose time of use should be written.
+/// See [`crate::Store::steps`]; unless `complete`, see [`crate::Store::steps_unchecked`]. Also the
+/// actions whose time of use should be written.
 pub(super) fn steps(
     blobs: &Blobs,
     index: &Index,
     keys: &[StepKey],
+    complete: bool,
 ) -> Result<(Vec<Option<Found>>, Vec<Digest>), StoreError> {
     blobs.used.store(true, Ordering::Relaxed);
     let now = now();
@@ -131,7 +133,7 @@ pub(super) fn steps(
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
                 let row = statement
-                    .query_row([&key.0[..]], |row| judge(blobs, row, now))
+                    .query_row([&key.0[..]], |row| judge(blobs, row, now, complete))
                     .optional()?
                     .unwrap_or(Ok(None));
                 match row {
@@ -161,11 +163,13 @@ pub(super) fn steps(
     Ok((rows.into_iter().map(|row| row.map(|row| row.found)).collect(), stale))
 }
 
-/// Looks whether all that a row needs is there. A row that says nothing sensible is a miss.
+/// Looks, where it has to be `complete`, whether all that a row needs is there. A row that says
+/// nothing sensible is a miss.
 fn judge(
     blobs: &Blobs,
     row: &rusqlite::Row<'_>,
     now: i64,
+    complete: bool,
 ) -> rusqlite::Result<Result<Option<Row>, StoreError>> {
     let (Some(action), Some(result), Some(needs)) = (
         from_bytes(row.get_ref(0)?.as_blob()?),
@@ -175,7 +179,7 @@ fn judge(
         return Ok(Ok(None));
     };
     let last_used: i64 = row.get(3)?;
-    for digest in needs {
+    for digest in needs.into_iter().filter(|_| complete) {
         match blobs.has(&digest) {
             Ok(true) => {}
             Ok(false) => return Ok(Ok(None)),
