@@ -33,6 +33,8 @@ use lock::Lock;
 
 /// Where objects are while they are written.
 const TEMPORARY: &str = "tmp";
+/// What their names begin with then.
+const OBJECT: &str = "new-";
 /// How many bytes are written before the watcher is told and asked.
 const CHUNK: usize = 1 << 20;
 
@@ -141,9 +143,9 @@ impl Directory {
     }
 
     /// A new file beside the place of an object, with the rights that it shall have.
-    fn temporary(&self) -> io::Result<NamedTempFile> {
+    fn temporary(&self, prefix: &str) -> io::Result<NamedTempFile> {
         self.prepare()?;
-        let made = tempfile::Builder::new().tempfile_in(self.path(TEMPORARY))?;
+        let made = tempfile::Builder::new().prefix(prefix).tempfile_in(self.path(TEMPORARY))?;
         made.as_file().set_permissions(fs::Permissions::from_mode(self.file_mode()?))?;
         Ok(made)
     }
@@ -151,15 +153,19 @@ impl Directory {
     /// Gives a written file its name.
     fn name(&self, file: NamedTempFile, key: &str) -> io::Result<()> {
         file.as_file().sync_data()?;
-        file.persist(self.path(key)).map_err(|error| error.error)?;
-        if let Some(tag) = key.strip_prefix(TAGS).and_then(|rest| rest.strip_prefix('/')) {
-            self.catalog.note(tag);
+        self.change(key, || file.persist(self.path(key)).map(drop).map_err(|error| error.error))
+    }
+
+    /// Changes an object; the index has to follow what happens to tags.
+    fn change<T>(&self, key: &str, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match key.strip_prefix(TAGS).and_then(|rest| rest.strip_prefix('/')) {
+            Some(tag) => self.catalog.change(tag, || self.temporary(catalog::MARK), change),
+            None => change(),
         }
-        Ok(())
     }
 
     fn write(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self.temporary()?;
+        let mut file = self.temporary(OBJECT)?;
         file.write_all(bytes)?;
         self.name(file, key)
     }
@@ -259,7 +265,7 @@ impl Objects for Directory {
 
     fn put(&self, key: &str, body: &Body, size: u64, watch: &Watch<'_>) -> Result<(), RemoteError> {
         let failed = |error: io::Error| self.failed("to be written", &error);
-        let mut file = self.temporary().map_err(failed)?;
+        let mut file = self.temporary(OBJECT).map_err(failed)?;
         let Some(written) = self.copy(body, size, file.as_file_mut(), watch).map_err(failed)?
         else {
             return Err(RemoteError::Stopped);
@@ -306,13 +312,8 @@ impl Objects for Directory {
     }
 
     fn remove(&self, key: &str) -> Result<bool, RemoteError> {
-        match fs::remove_file(self.path(key)) {
-            Ok(()) => {
-                if let Some(tag) = key.strip_prefix(TAGS).and_then(|rest| rest.strip_prefix('/')) {
-                    self.catalog.note(tag);
-                }
-                Ok(true)
-            }
+        match self.change(key, || fs::remove_file(self.path(key))) {
+            Ok(()) => Ok(true),
             Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(self.failed("to have something removed", &error)),
         }
@@ -352,16 +353,20 @@ impl Objects for Directory {
         // Only a network file system has a clock of its own, and a file for each look would cost
         // much more than the look: once in a while is enough.
         Ok(self.catalog.clock(|| {
-            let file = self.temporary().ok()?;
+            let file = self.temporary(OBJECT).ok()?;
             file.as_file().metadata().ok()?.modified().ok()
         }))
     }
 
     fn tidy(&self, before: SystemTime) -> Result<u64, RemoteError> {
         let mut removed = 0;
-        // Whoever still writes to one makes it young with each write.
+        // Whoever still writes to one makes it young with each write. Marks are seen to by whoever
+        // writes the index next.
         for (name, seen) in self.list(TEMPORARY)? {
-            if seen.modified < before && self.remove(&format!("{TEMPORARY}/{name}"))? {
+            if !name.starts_with(catalog::MARK)
+                && seen.modified < before
+                && self.remove(&format!("{TEMPORARY}/{name}"))?
+            {
                 removed += 1;
             }
         }
@@ -370,7 +375,7 @@ impl Objects for Directory {
     }
 
     fn may_write(&self) -> Result<Result<(), String>, RemoteError> {
-        match self.temporary() {
+        match self.temporary(OBJECT) {
             Ok(_) => Ok(Ok(())),
             Err(error) => match self.failed("to be written", &error) {
                 RemoteError::Refused { why, .. } => Ok(Err(why)),
@@ -397,14 +402,16 @@ impl Objects for Directory {
         let failed = |error: io::Error| self.failed("to be written", &error);
         self.prepare().map_err(failed)?;
         let _lock = self.lock(true)?;
+        let orphaned = self.catalog.orphaned(&self.path(TEMPORARY)).map_err(failed)?;
         let old = self.read_whole(catalog::FILE)?;
-        let new = self.catalog.apply(
+        self.catalog.apply(
             old.as_deref(),
             || self.tag_names().map_err(failed),
             |tag| Ok(self.read(&format!("{TAGS}/{tag}"), MANIFEST_LIMIT)?.map(|(bytes, _)| bytes)),
+            |new| self.write(catalog::FILE, new).map_err(failed),
         )?;
-        if old.as_ref() != Some(&new) {
-            self.write(catalog::FILE, &new).map_err(failed)?;
+        for mark in orphaned {
+            let _ = fs::remove_file(mark); // One that stays costs a look at all tags.
         }
         Ok(())
     }

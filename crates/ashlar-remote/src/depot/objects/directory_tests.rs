@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Directory, ObjectDepot};
 use crate::depot::contract_tests::{self as contract, Traits, body, get, image, noise, put};
-use crate::depot::{Body, Depot, Made};
+use crate::depot::{Body, Depot, Made, Manifest};
 
 fn open(root: &Path) -> ObjectDepot<Directory> {
     ObjectDepot::new(Directory::new(root))
@@ -71,6 +71,13 @@ fn role() {
             assert_eq!(get(&depot, &there, 0..8).expect("there"), b"readable");
             assert!(depot.has_blob(&there).expect("asked"));
             depot.touch("tag");
+        }
+        "move-second" | "move-third" => {
+            let text = role.trim_start_matches("move-");
+            let layer = put(&depot, text.as_bytes());
+            depot.put_manifest(&image(&depot, &[layer]), &["moved".to_owned()]).expect("put");
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+                .expect("killed");
         }
         other => panic!("the role {other} is not known"),
     }
@@ -225,6 +232,61 @@ fn the_index_follows_the_tags_of_all_writers() {
 }
 
 #[test]
+fn a_tag_that_somebody_moved_who_died_is_mended_by_the_next_writer_and_by_collecting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("cache");
+    let depot = open(&root);
+    let layer = put(&depot, b"first");
+    let first = image(&depot, &[layer]);
+    depot.put_manifest(&first, &["moved".to_owned()]).expect("put");
+    depot.flush().expect("flushed");
+    let line = || {
+        let index = std::fs::read(root.join("index.json")).expect("an index");
+        let index: Value = serde_json::from_slice(&index).expect("JSON");
+        let mut lines = index["manifests"].as_array().expect("lines").iter();
+        let name = "org.opencontainers.image.ref.name";
+        let line = lines.find(|line| line["annotations"][name] == "moved").expect("a line");
+        line["digest"].as_str().expect("a digest").to_owned()
+    };
+    let digest = |text: &str| format!("sha256:{}", moved_to(text).digest().hex());
+    let marks = || {
+        let all = std::fs::read_dir(root.join("tmp")).expect("a folder");
+        all.map(|one| one.expect("a file").file_name()).collect::<Vec<_>>()
+    };
+    assert_eq!(marks(), [""; 0]);
+
+    let killed = |text: &str| {
+        let said = process(&format!("move-{text}"), &root).status().expect("a process");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&said), Some(9));
+        assert_ne!(line(), digest(text), "it was killed before the index was written");
+    };
+    killed("second");
+    // Beside somebody who is about to write the index as well.
+    let living = open(&root);
+    let layer = put(&living, b"other");
+    living.put_manifest(&image(&living, &[layer]), &["living".to_owned()]).expect("put");
+    depot.put_manifest(&first, &["next".to_owned()]).expect("put");
+    depot.flush().expect("flushed");
+    assert_eq!(line(), digest("second"));
+    assert_eq!(marks().len(), 1, "that of the living one");
+    living.flush().expect("flushed");
+    assert_eq!(marks(), [""; 0]);
+
+    killed("third");
+    let limits = ashlar_store::Limits::default();
+    crate::depot::collect::collect(&depot, limits, Duration::from_secs(3600), &Watch::NOBODY)
+        .expect("collected");
+    assert_eq!((line(), marks().len()), (digest("third"), 0));
+}
+
+/// What a process moves a tag to.
+fn moved_to(text: &str) -> Manifest {
+    let memory = crate::depot::memory::MemoryDepot::default();
+    let layer = put(&memory, text.as_bytes());
+    image(&memory, &[layer])
+}
+
+#[test]
 fn skopeo_reads_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("cache");
@@ -240,7 +302,7 @@ fn skopeo_reads_it() {
     document["config"]["digest"] = format!("sha256:{}", config.hex()).into();
     document["config"]["size"] = config.size.into();
     document["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar".into();
-    let manifest = crate::depot::Manifest {
+    let manifest = Manifest {
         media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
         bytes: serde_json::to_vec(&document).expect("JSON"),
     };
