@@ -23,18 +23,19 @@ pub struct Lookup {
 
 /// Looks up the targets, then what the missing ones need, and so on. A hit prunes: nothing that
 /// only led to it is looked at, unless something that is missing needs it for itself. Steps in
-/// `again` count as missing.
+/// `again` count as missing, and so does what the project does not take.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn look_up(
     plan: &Plan,
     store: &dyn Store,
+    origins: &Origins<'_>,
     again: &HashSet<StepIndex>,
 ) -> Result<Lookup, StoreError> {
     walk(plan, again, &mut |steps| {
         let keys: Vec<_> = steps.iter().map(|step| plan.steps[*step].key).collect();
-        store.steps(&keys)
+        origins.steps(store, &keys)
     })
 }
 
@@ -65,10 +66,7 @@ pub fn look_far(
     ears: Ears<'_>,
 ) -> Result<Lookup, StoreError> {
     if !remotes.any_readable() {
-        return walk(plan, again, &mut |steps| {
-            let keys: Vec<_> = steps.iter().map(|step| plan.steps[*step].key).collect();
-            origins.steps(store, &keys)
-        });
+        return look_up(plan, store, origins, again);
     }
     let mut here: HashMap<StepIndex, Option<Found>> = HashMap::new();
     let mut brought: HashMap<StepIndex, usize> = HashMap::new();

@@ -66,7 +66,10 @@ impl<'a> Origins<'a> {
     }
 
     /// As [`Store::steps`], without what the project does not take.
-    pub(crate) fn steps(
+    ///
+    /// # Errors
+    /// When the store or its journal cannot be read.
+    pub fn steps(
         &self,
         store: &dyn Store,
         keys: &[StepKey],
@@ -82,6 +85,22 @@ impl<'a> Origins<'a> {
             }
         }
         Ok(all)
+    }
+
+    /// Why the project does not take the result that the store has for a key; `None` when it does,
+    /// or there is none.
+    pub(crate) fn refusal(
+        &self,
+        store: &dyn Store,
+        key: &StepKey,
+    ) -> Result<Option<String>, StoreError> {
+        let (Some(found), Some(keys)) =
+            (store.steps(&[*key])?.pop().flatten(), self.accepted.first())
+        else {
+            return Ok(None);
+        };
+        let trust = self.of(key, &found)?;
+        Ok(if self.accepts(&trust) { None } else { trust.objection(keys) })
     }
 
     /// As [`Store::result`], without what the project does not take.
@@ -140,11 +159,11 @@ impl<'a> Origins<'a> {
         let word = Word { remote: remote.to_owned(), keys: keys.clone() };
         let trust = Trust([word].into());
         if let Some(key) = key {
-            self.note(&leads(key, &found.action), &trust)?;
+            self.note(&leads(key, &found.action), &found.action, &trust)?;
         }
         // What is here already in just this form stands on the word that it stood on.
         if into.result(&found.action)?.as_ref() != Some(&found.result) {
-            self.note(&has(&found.action, &found.result), &trust)?;
+            self.note(&has(&found.action, &found.result), &found.action, &trust)?;
         }
         Ok(())
     }
@@ -156,25 +175,26 @@ impl<'a> Origins<'a> {
         action: &Digest,
         inputs: &Trust,
     ) -> Result<(), StoreError> {
-        self.note_if_other(&leads(key, action), inputs)
+        self.note_if_other(&leads(key, action), action, inputs)
     }
 
     /// An action was carried out here, with this result.
     pub(crate) fn made(&self, action: &Digest, result: &ActionResult) -> Result<(), StoreError> {
-        self.note_if_other(&has(action, result), &Trust::default())
+        self.note_if_other(&has(action, result), action, &Trust::default())
     }
 
-    fn note_if_other(&self, claim: &str, trust: &Trust) -> Result<(), StoreError> {
-        if self.noted(claim)? == *trust { Ok(()) } else { self.note(claim, trust) }
+    fn note_if_other(&self, claim: &str, action: &Digest, trust: &Trust) -> Result<(), StoreError> {
+        if self.noted(claim)? == *trust { Ok(()) } else { self.note(claim, action, trust) }
     }
 
-    fn note(&self, claim: &str, trust: &Trust) -> Result<(), StoreError> {
+    /// Notes go when the result of the action does.
+    fn note(&self, claim: &str, action: &Digest, trust: &Trust) -> Result<(), StoreError> {
         // There is nothing in it that JSON cannot say; and nothing is read as anybody's word.
-        self.journal.remember(claim, &serde_json::to_vec(trust).unwrap_or_default())
+        self.journal.note(claim, action, &serde_json::to_vec(trust).unwrap_or_default())
     }
 
     fn noted(&self, claim: &str) -> Result<Trust, StoreError> {
-        let Some(bytes) = self.journal.recall(claim)? else { return Ok(Trust::default()) };
+        let Some(bytes) = self.journal.noted(claim)? else { return Ok(Trust::default()) };
         Ok(serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Trust([Word { remote: "?".to_owned(), keys: Keys::new() }].into())))
     }

@@ -79,6 +79,6 @@ pub fn results_for(engine: &Engine<'_>, index: StepIndex) -> Result<Option<Resul
     needs.sort_unstable();
     needs.dedup();
     let keys: Vec<_> = needs.iter().map(|step| plan.steps[*step].key).collect();
-    let found = engine.store.steps(&keys)?;
+    let found = engine.origins.steps(engine.store, &keys)?;
     Ok(needs.into_iter().zip(found).map(|(step, found)| Some((step, found?))).collect())
 }

@@ -7,6 +7,8 @@ use ashlar_object::{Change, ChangeKind, Digest, StepKey, Tree, diff};
 use ashlar_plan::{Changed, InputName, KeyInputs, Plan, StepIndex, Value, compare};
 use ashlar_store::{Journal, RecordedOutcome, StepRecord, Store, StoreError, read, read_tree};
 
+use crate::origin::Origins;
+
 /// What would happen to a module now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -40,6 +42,8 @@ pub struct Why {
     pub present: Option<StepRecord>,
     /// How often this very key failed before.
     pub failures: u32,
+    /// Why the project does not take the result that is there, when that is why it would be built.
+    pub refused: Option<String>,
     /// The reasons. Empty when nothing differs, or nothing is known of earlier.
     pub causes: Vec<Cause>,
 }
@@ -56,10 +60,11 @@ pub fn why(
     project: &str,
     store: &dyn Store,
     journal: &Journal,
+    origins: &Origins<'_>,
     on_disk: &dyn Fn(&Digest) -> Option<Tree>,
 ) -> Result<Why, StoreError> {
     let step = &plan.steps[index];
-    let found = store.steps(&[step.key])?.pop().flatten();
+    let found = origins.steps(store, &[step.key])?.pop().flatten();
     let history = journal.history(project, &step.id.module, &step.id.step, 50)?;
     let good = |record: &&StepRecord| {
         use RecordedOutcome::{Built, Cutoff, Hit};
@@ -98,6 +103,7 @@ pub fn why(
         earlier: earlier.map(|(_, record, _)| record),
         present,
         failures: journal.failures(&step.key)?,
+        refused: origins.refusal(store, &step.key)?,
         causes,
     })
 }

@@ -16,7 +16,7 @@ use ashlar_object::{CanonicalHasher, Digest, StepKey, Tree};
 use ashlar_plan::{Facts, Plan, plan};
 use ashlar_recipe::{Lock, ModuleName, Origin, Project};
 use ashlar_source::{Apt, Fetcher, path_tree};
-use ashlar_store::{LocalStore, OpenOptions, StatCache};
+use ashlar_store::{Found, LocalStore, OpenOptions, StatCache};
 
 use crate::args::Globals;
 use crate::exit::{Exit, Failed};
@@ -201,6 +201,16 @@ impl Session {
         crate::remotes::accepted(&self.folder, &self.remotes)
     }
 
+    /// On whose word the results in the store stand, and whose word this project takes.
+    pub fn origins(&self) -> Result<Origins<'_>, Failed> {
+        Ok(Origins::new(self.store.journal(), self.accepted()?))
+    }
+
+    /// The result in the store for a key, if there is one that this project takes.
+    pub fn found(&self, key: &StepKey) -> Result<Option<Found>, Failed> {
+        Ok(self.origins()?.steps(&*self.store, &[*key])?.pop().flatten())
+    }
+
     /// What git said before any source was read, where that decides about anything.
     pub fn committed(&self) -> Option<&Committed> {
         self.committed.get()
@@ -367,7 +377,7 @@ impl Session {
         let options = SandboxOptions { owner_base, helper, keep_failed: false, on_output };
         let sandbox = Sandbox::new(Arc::clone(&self.store), options);
         let jobs = Jobs::new(self.jobs())?;
-        let accepted = self.accepted()?;
+        let origins = self.origins()?;
         self.with_fetcher(|_, fetcher| {
             let engine = Engine {
                 project: &self.project,
@@ -376,7 +386,7 @@ impl Session {
                 plan,
                 store: &*self.store,
                 remotes,
-                origins: Origins::new(self.store.journal(), accepted),
+                origins,
                 committed: self.committed.get(),
                 local: Some(&self.store),
                 executor: &sandbox,

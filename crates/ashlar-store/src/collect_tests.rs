@@ -125,6 +125,38 @@ fn a_process_that_died_protects_nothing() {
 }
 
 #[test]
+fn notes_go_with_the_results_they_are_about_and_not_before_these_are_kept() {
+    let fixture = Fixture::new();
+    let (kept, ..) = fixture.result("kept");
+    let (gone, ..) = fixture.result("gone");
+    let coming = Digest::of(b"about to be kept");
+    let all = [("of kept", kept), ("of gone", gone), ("of coming", coming)];
+    for (name, action) in &all {
+        fixture.store.journal().note(name, action, name.as_bytes()).unwrap();
+    }
+    let noted = |store: &LocalStore| -> Vec<&str> {
+        let journal = store.journal();
+        let there = |name: &str| journal.noted(name).unwrap().as_deref() == Some(name.as_bytes());
+        all.map(|(name, _)| name).into_iter().filter(|name| there(name)).collect()
+    };
+    fixture
+        .store
+        .index
+        .write("change", |connection| {
+            connection.execute("DELETE FROM results WHERE action = ?1", [&keys::to_bytes(&gone)])
+        })
+        .unwrap();
+    // Whoever noted something may be about to keep the result.
+    fixture.again().collect(Limits::default()).unwrap();
+    assert_eq!(noted(&fixture.store), ["of kept", "of gone", "of coming"]);
+    let fixture = fixture.reopen();
+    fixture.store.collect(Limits::default()).unwrap();
+    assert_eq!(noted(&fixture.store), ["of kept"]);
+    fixture.store.collect(NOTHING).unwrap();
+    assert_eq!(noted(&fixture.store), [""; 0]);
+}
+
+#[test]
 fn logs_of_the_journal_stay() {
     let fixture = Fixture::new();
     let log = put(&fixture.store, b"why it failed").unwrap();

@@ -54,11 +54,17 @@ CREATE INDEX IF NOT EXISTS journal_key ON journal (key, id);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS suspects (since INTEGER NOT NULL, until INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS named (name TEXT PRIMARY KEY, bytes BLOB NOT NULL);
-PRAGMA user_version = 1;
+CREATE TABLE IF NOT EXISTS notes (
+    name   TEXT PRIMARY KEY,
+    action BLOB NOT NULL,
+    bytes  BLOB NOT NULL,
+    noted  INTEGER NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = 2;
 ";
 
 /// The number of [`SCHEMA`]. The format file of the store says whether it can be read at all.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// How long a writer waits for another.
 const PATIENCE: Duration = Duration::from_secs(30);

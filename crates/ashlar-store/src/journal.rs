@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::StoreError;
 use crate::index::Index;
 use crate::local::keys::{from_bytes, to_bytes};
+use crate::local::results::now;
 
 /// How a step of a build ended, as the journal keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,6 +294,39 @@ impl Journal {
                 .prepare_cached("INSERT OR REPLACE INTO named (name, bytes) VALUES (?1, ?2)")?
                 .execute(params![name, bytes])?;
             Ok(())
+        })
+    }
+
+    /// As [`Journal::remember`], for as long as the result of an action is there: collection
+    /// removes the note some time after it. The result may be kept after the note.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn note(&self, name: &str, action: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.index.is_read_only() {
+            return Ok(());
+        }
+        self.index.write("write to", |connection| {
+            connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO notes (name, action, bytes, noted) \
+                     VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![name, to_bytes(action), bytes, now()])?;
+            Ok(())
+        })
+    }
+
+    /// The bytes noted under a name.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn noted(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.index.with("read", |connection| {
+            connection
+                .prepare_cached("SELECT bytes FROM notes WHERE name = ?1")?
+                .query_row([name], |row| row.get(0))
+                .optional()
         })
     }
 

@@ -50,8 +50,8 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
         // Entering a namespace takes longer than finding that there is nothing to build.
         let nothing = HashSet::new();
-        let strict = !session.accepted()?.is_empty();
-        if args.rebuild || strict || !look_up(&plan, &*session.store, &nothing)?.run.is_empty() {
+        let there = look_up(&plan, &*session.store, &session.origins()?, &nothing)?;
+        if args.rebuild || !there.run.is_empty() {
             enter_namespace()?;
         }
     }

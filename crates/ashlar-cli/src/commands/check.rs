@@ -3,7 +3,6 @@
 use ashlar_build::{Event, Remotes, reproduce, results_for};
 use ashlar_execute::Cancel;
 use ashlar_object::{ChangeKind, Node};
-use ashlar_store::Store as _;
 use serde_json::json;
 
 use super::needs;
@@ -24,7 +23,7 @@ pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
     let not_built = |what: &str| {
         Failed::new(Exit::BuildFailed, what).help(format!("`ashlar build {name}` first"))
     };
-    let Some(kept) = session.store.steps(&[plan.steps[index].key])?.pop().flatten() else {
+    let Some(kept) = session.found(&plan.steps[index].key)? else {
         return Err(not_built(&format!(
             "{name} is not built as it is now, so there is nothing to compare with"
         )));

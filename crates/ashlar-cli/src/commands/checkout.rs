@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ashlar_store::{Checkout as How, Store as _, read_tree};
+use ashlar_store::{Checkout as How, read_tree};
 use serde_json::json;
 
 use crate::args::{Checkout, Globals};
@@ -23,7 +23,7 @@ pub fn run(globals: &Globals, args: &Checkout) -> Result<Exit, Failed> {
         Failed::new(Exit::BuildFailed, format!("{name} {what}"))
             .help(format!("`ashlar build {name}` makes it"))
     };
-    let Some(found) = session.store.steps(&[key])?.pop().flatten() else {
+    let Some(found) = session.found(&key)? else {
         return Err(lacks("is not built as it is now"));
     };
     let Some(tree) = read_tree(&*session.store, &found.result.outputs)? else {

@@ -26,7 +26,7 @@ pub fn provide(
         targets: plan.steps[step].needs().chain(plan.mounts(step)).collect(),
         ..plan.clone()
     };
-    if look_up(&needs, &*session.store, &HashSet::new())?.run.is_empty() {
+    if look_up(&needs, &*session.store, &session.origins()?, &HashSet::new())?.run.is_empty() {
         return Ok(None);
     }
     show.remark(&format!("building what {} needs", plan.steps[step].id.module));

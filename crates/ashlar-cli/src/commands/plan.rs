@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use ashlar_build::{
-    Bring, Ears, Event, Origins, human_duration, look_far, shared_steps, unclean_steps, why,
+    Bring, Ears, Event, human_duration, look_far, shared_steps, unclean_steps, why,
 };
 use ashlar_execute::Cancel;
 use ashlar_plan::{Plan, StepIndex, forecast};
@@ -28,7 +28,7 @@ pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
     let ears = Ears { tell: &tell, cancel: &cancel };
     let shared = shared_steps(&session.project, &plan);
     let nothing = HashSet::new();
-    let origins = Origins::new(session.store.journal(), session.accepted()?);
+    let origins = session.origins()?;
     let store = &*session.store;
     let lookup = look_far(&plan, store, &origins, &nothing, &run, &shared, Bring::Nothing, ears)?;
     // Nothing is brought, so this is where remotes say what they came upon.
@@ -71,8 +71,8 @@ pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
             "the key is known".to_owned()
         } else {
             let tree = |digest: &ashlar_object::Digest| disk.get(digest).cloned();
-            let store = &*session.store;
-            reason(&why(&plan, step, &session.project.name, store, store.journal(), &tree)?)
+            let project = &session.project.name;
+            reason(&why(&plan, step, project, store, store.journal(), &origins, &tree)?)
         };
         let seconds = if hit { Some(Duration::ZERO) } else { recorded(step) };
         if globals.json {

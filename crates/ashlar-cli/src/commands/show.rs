@@ -3,7 +3,7 @@
 use ashlar_build::human_duration;
 use ashlar_object::Node;
 use ashlar_plan::Step;
-use ashlar_store::{Found, RemoteError, Store as _, read_tree};
+use ashlar_store::{Found, RemoteError, read_tree};
 use serde_json::json;
 
 use crate::args::{Globals, Show};
@@ -35,7 +35,7 @@ pub fn run(globals: &Globals, args: &Show) -> Result<Exit, Failed> {
     };
     let step = &plan.steps[*index];
     let journal = session.store.journal();
-    let found = session.store.steps(&[step.key])?.pop().flatten();
+    let found = session.found(&step.key)?;
     if args.provenance {
         return provenance(globals, &session, step, found.as_ref());
     }

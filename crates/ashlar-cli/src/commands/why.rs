@@ -21,8 +21,9 @@ pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
     };
     let disk = session.trees_on_disk();
     let tree = |digest: &Digest| disk.get(digest).cloned();
-    let store = &*session.store;
-    let why = why(&plan, *index, &session.project.name, store, store.journal(), &tree)?;
+    let (store, origins) = (&*session.store, session.origins()?);
+    let project = &session.project.name;
+    let why = why(&plan, *index, project, store, store.journal(), &origins, &tree)?;
     if globals.json {
         let mut changes = Vec::new();
         flatten(&why.causes, "", &mut changes);
@@ -51,15 +52,18 @@ fn head(module: &str, why: &Why, paint: Paint) -> String {
         let from = from.map(|from| format!(", from {from}")).unwrap_or_default();
         format!("{}, {}{from}", show::when(record.started), human_duration(record.took))
     };
-    let mut text = match (&why.state, &why.present) {
-        (State::Hit, Some(present)) => {
+    let mut text = match (&why.state, &why.present, &why.refused) {
+        (State::Hit, Some(present), _) => {
             format!("{module} would not be built: its result is there (built {})\n", at(present))
         }
-        (State::Hit, None) => format!("{module} would not be built: its result is there\n"),
-        (State::Build, Some(_)) => {
+        (State::Hit, None, _) => format!("{module} would not be built: its result is there\n"),
+        (State::Build, _, Some(refused)) => {
+            format!("{module} would be built: its result is there, but {refused}\n")
+        }
+        (State::Build, Some(_), None) => {
             format!("{module} would be built: its result was there and is gone\n")
         }
-        (State::Build, None) => format!("{module} would be built\n"),
+        (State::Build, None, None) => format!("{module} would be built\n"),
     };
     if let Some(failures) = failures(why) {
         text.push_str(&format!("it {failures}\n"));
@@ -156,11 +160,12 @@ fn file(change: &ashlar_object::Change) -> String {
 
 /// The first reason in a few words, with its root cause.
 pub fn reason(why: &Why) -> String {
-    let mut text = match (&*why.causes, &why.present) {
-        ([first], _) => chain(first),
-        ([first, more @ ..], _) => format!("{} and {} more", chain(first), more.len()),
-        ([], Some(_)) => "its result is gone".to_owned(),
-        ([], None) => "never built".to_owned(),
+    let mut text = match (&why.refused, &*why.causes, &why.present) {
+        (Some(refused), ..) => format!("its result is there, but {refused}"),
+        (None, [first], _) => chain(first),
+        (None, [first, more @ ..], _) => format!("{} and {} more", chain(first), more.len()),
+        (None, [], Some(_)) => "its result is gone".to_owned(),
+        (None, [], None) => "never built".to_owned(),
     };
     if let Some(failures) = failures(why) {
         text.push_str(&format!("; {failures}"));

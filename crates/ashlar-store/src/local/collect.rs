@@ -128,6 +128,10 @@ pub(super) fn collect(
         }
         done => done?,
     };
+    match remove_notes(index, protected) {
+        Ok(()) | Err(StoreError::Full { .. }) => {}
+        Err(e) => return Err(e),
+    }
     // Blobs first: to remove a link to one changes its time, and it would seem young.
     sweep_blobs(blobs, locks, cutoff, |hash| is_used(hash, &references), &mut report)?;
     sweep_trees(blobs, &inventory, cutoff, |hash| is_used(hash, &trees), &mut report)?;
@@ -221,6 +225,18 @@ fn remove_results(index: &Index, gone: &[Candidate]) -> Result<u64, StoreError> 
         connection
             .execute("DELETE FROM steps WHERE action NOT IN (SELECT action FROM results)", [])?;
         Ok(removed as u64)
+    })
+}
+
+/// Removes what was noted of results that are gone; what is young may be of one that is about to be
+/// kept.
+fn remove_notes(index: &Index, protected: i64) -> Result<(), StoreError> {
+    index.write("remove notes from", |connection| {
+        connection.execute(
+            "DELETE FROM notes WHERE noted < ?1 AND action NOT IN (SELECT action FROM results)",
+            [protected],
+        )?;
+        Ok(())
     })
 }
 

@@ -9,7 +9,7 @@ mod lay;
 mod locks;
 mod open;
 pub(crate) mod parallel;
-mod results;
+pub(crate) mod results;
 mod stage;
 mod verify;
 mod workspace;

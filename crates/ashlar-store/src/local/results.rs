@@ -19,7 +19,7 @@ pub(super) const USE_STEP: i64 = 600;
 const MANY: usize = 200;
 
 /// Seconds since the Unix epoch.
-pub(super) fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -64,9 +64,23 @@ fn nobody_signs_what_anybody_left() {
     let ran = elsewhere(&project, "ci", &["push", "-v", "app", "--to", "release"]).good();
     ran.says("it comes from remote team, or from what does, which requires no signature");
     // Where only signed results are taken, what is in the store already does not count.
+    let refused = "it comes from remote team, or from what does, which requires no signature";
+    let dest = project.root.join("../out").display().to_string();
+    let checkout = ["checkout", "app", &dest, "--remote", "team=off"];
+    elsewhere(&project, "ci", &checkout).exits(1).says("app is not built as it is now");
+    for (command, said) in [
+        ("show", "not built as it is now".to_owned()),
+        ("why", format!("its result is there, but {refused}")),
+        ("plan", format!("its result is there, but {refused}")),
+        ("check", "app is not built as it is now".to_owned()),
+    ] {
+        let ran = elsewhere(&project, "ci", &[command, "app", "--remote", "team=off"]);
+        assert!(ran.out.contains(&said) || ran.err.contains(&said), "{}{}", ran.out, ran.err);
+    }
     let strict = ["build", "--json", "app", "--remote", "team=off"];
     let ran = elsewhere(&project, "ci", &strict).good();
     assert_eq!(tally(&ran, "release")["untrusted"], 0);
     assert_eq!(ran.summary()["hit"], 0, "{}", ran.out);
     assert_eq!(from(&elsewhere(&project, "reader", &strict).good()), "app:release");
+    elsewhere(&project, "ci", &checkout).good();
 }
