@@ -1,6 +1,7 @@
-//! Which results were made from committed files alone: git is asked about each repository before
-//! anything of it is read, and again before anything made from it is sent. Both answers count, so
-//! that a change that was undone meanwhile is none the less seen.
+//! Which results were made from committed files alone. When something is about to be sent, git is
+//! asked about its files, and then they are read once more: what git calls committed is what went
+//! into the keys only when both are the same. So it does not matter what was changed, undone or
+//! committed in between, nor how often anybody looked.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -11,46 +12,78 @@ use std::process::{Command, Stdio};
 use ashlar_plan::{Facts, Plan, Work};
 use ashlar_recipe::{Base, Module, Origin, Project};
 
+use crate::failure::chain;
+use crate::front::FrontError;
+
 /// For each step the reason why its result is not clean: a file of the project that went into it,
-/// or into something it was made from, is not in the last commit as it is, or was not `before` its
-/// files were read. `None` for clean ones.
+/// or into something it was made from, is not in the last commit as it is, or is not `again` what
+/// it was when the plan was made. `None` for clean ones.
 #[must_use]
 pub fn unclean_steps(
     project: &Project,
     folder: &Path,
     facts: &Facts,
     plan: &Plan,
-    before: Option<&Committed>,
+    again: Option<&dyn Fn() -> Result<Facts, FrontError>>,
 ) -> Vec<Option<String>> {
-    let mut repositories = Repositories { folder, before, all: HashMap::new() };
+    let mut repositories = Repositories { folder, all: HashMap::new() };
     let common = facts.common.iter().find_map(|(name, _)| repositories.unclean(Path::new(name)));
+    let own: Vec<_> = (plan.steps.iter())
+        .map(|step| {
+            let files = files_of_step(project, facts, &step.work);
+            let reason = files.iter().find_map(|path| repositories.unclean(path));
+            (files.into_iter().next(), reason)
+        })
+        .collect();
+    // Only now that git has answered.
+    let now = again.map(|again| again().map_err(|error| chain(&error))).transpose();
+    let other = |what: String| format!("{what} is not any more what was read");
+    let common = common.or_else(|| match &now {
+        Err(why) => Some(why.clone()),
+        Ok(Some(now)) if now.common != facts.common => Some(other("a common file".to_owned())),
+        Ok(_) => None,
+    });
     let mut reasons: Vec<Option<String>> = Vec::with_capacity(plan.steps.len());
-    for step in &plan.steps {
-        let mut files: BTreeSet<PathBuf> = BTreeSet::new();
-        let base = match &step.work {
-            Work::Base(name) | Work::Unpack(name) => Some(name),
-            Work::Tools { base, .. } | Work::Packages { base, .. } => Some(base),
-            Work::Build(module) => {
-                for number in 0..module.sources.len() {
-                    files.extend(files_of(module, number, facts));
-                }
-                module.base.as_ref()
-            }
-            Work::Source { module, source } => {
-                files.extend(files_of(module, *source, facts));
-                None
-            }
+    for (step, (first, own)) in plan.steps.iter().zip(own) {
+        let (module, base) = made_of(&step.work);
+        let is_other = |now: &&Facts| {
+            let sources = |facts: &Facts| facts.sources.get(&module?.name).cloned();
+            let base = |facts: &Facts| facts.bases.get(base?).cloned();
+            sources(now) != sources(facts) || base(now) != base(facts)
         };
-        if let Some(Base::Path(path) | Base::Archive(path)) =
-            base.and_then(|base| project.bases.get(base))
-        {
-            files.insert(path.clone());
-        }
-        let own = files.iter().find_map(|path| repositories.unclean(path));
+        let changed = now.as_ref().ok().and_then(Option::as_ref).filter(is_other);
+        let changed = changed.map(|_| other(first.unwrap_or_default().display().to_string()));
         let below = || step.needs().find_map(|need| reasons[need].clone());
-        reasons.push(common.clone().or(own).or_else(below));
+        reasons.push(common.clone().or(own).or(changed).or_else(below));
     }
     reasons
+}
+
+/// The module whose files go into a step, and its base.
+fn made_of(work: &Work) -> (Option<&Module>, Option<&String>) {
+    match work {
+        Work::Base(base)
+        | Work::Unpack(base)
+        | Work::Tools { base, .. }
+        | Work::Packages { base, .. } => (None, Some(base)),
+        Work::Source { module, .. } => (Some(module), None),
+        Work::Build(module) => (Some(module), module.base.as_ref()),
+    }
+}
+
+/// The files and folders of the project that go into a step itself.
+fn files_of_step(project: &Project, facts: &Facts, work: &Work) -> BTreeSet<PathBuf> {
+    let (module, base) = made_of(work);
+    let mut files = BTreeSet::new();
+    if let Some(module) = module {
+        files.extend((0..module.sources.len()).flat_map(|number| files_of(module, number, facts)));
+    }
+    if let Some(Base::Path(path) | Base::Archive(path)) =
+        base.and_then(|base| project.bases.get(base))
+    {
+        files.insert(path.clone());
+    }
+    files
 }
 
 /// The files and folders of the project that a source consists of.
@@ -67,40 +100,6 @@ fn files_of(module: &Module, number: usize, facts: &Facts) -> Vec<PathBuf> {
 /// What git says of each repository, or why it says nothing.
 type Said = HashMap<PathBuf, Result<Vec<Entry>, String>>;
 
-/// What git said of a project's repositories before its files were read.
-#[derive(Debug, Default)]
-pub struct Committed(Said);
-
-impl Committed {
-    /// Asks about every repository that files of the project may come from.
-    #[must_use]
-    pub fn look(project: &Project, folder: &Path) -> Self {
-        let mut paths: BTreeSet<PathBuf> = BTreeSet::new();
-        let mut globs: BTreeSet<&String> = project.common.iter().collect();
-        for base in project.bases.values() {
-            if let Base::Path(path) | Base::Archive(path) = base {
-                paths.insert(path.clone());
-            }
-        }
-        for source in project.modules.values().flat_map(|module| &module.sources) {
-            if let Origin::Path { path } = &source.origin {
-                paths.insert(path.clone());
-            }
-            globs.extend(&source.patches);
-        }
-        let plain = |part: &&str| !part.contains(['*', '?', '[', '{', '\\', '!']);
-        for glob in globs {
-            let folder: PathBuf = glob.split('/').take_while(plain).collect();
-            paths.extend(folder.ancestors().map(Path::to_owned));
-        }
-        let roots: BTreeSet<PathBuf> = paths
-            .iter()
-            .filter_map(|path| root_of(&folder.join(path).canonicalize().ok()?))
-            .collect();
-        Self(roots.into_iter().map(|root| (root.clone(), status(&root))).collect())
-    }
-}
-
 /// The repository that something is in.
 fn root_of(whole: &Path) -> Option<PathBuf> {
     let begin = if whole.is_dir() { Some(whole) } else { whole.parent() };
@@ -110,7 +109,6 @@ fn root_of(whole: &Path) -> Option<PathBuf> {
 
 struct Repositories<'a> {
     folder: &'a Path,
-    before: Option<&'a Committed>,
     all: Said,
 }
 
@@ -143,12 +141,7 @@ impl Repositories<'_> {
                 })
                 .map(|entry| format!("{} is not committed", entry.path.display())),
         };
-        let before = self.before.map(|before| match before.0.get(&root) {
-            Some(said) => reason(said),
-            None => Some(format!("git was not asked about {shown} before it was read")),
-        });
-        let now = self.all.entry(root.clone()).or_insert_with(|| status(&root));
-        reason(now).or(before.flatten())
+        reason(self.all.entry(root.clone()).or_insert_with(|| status(&root)))
     }
 }
 
@@ -248,7 +241,7 @@ mod tests {
         };
         let unclean = |path: &str| {
             let all = HashMap::new();
-            let mut all = Repositories { folder: folder.path(), before: None, all };
+            let mut all = Repositories { folder: folder.path(), all };
             all.unclean(Path::new(path))
         };
         write("a/one", "1");
@@ -298,7 +291,7 @@ mod tests {
         git(&outer, &["commit", "-qm", "y"]);
         let unclean = |path: &str| {
             let all = HashMap::new();
-            Repositories { folder: &outer, before: None, all }.unclean(Path::new(path))
+            Repositories { folder: &outer, all }.unclean(Path::new(path))
         };
         assert_eq!([unclean("a"), unclean("b"), unclean("sub"), unclean(".")], [const { None }; 4]);
         std::fs::write(outer.join("a/one"), "2").unwrap();

@@ -8,10 +8,9 @@ use ashlar_execute::{Cancel, Executor, Jobs, Keep, Kept, Mount, Outcome, Request
 use ashlar_object::{Action, ActionResult, Command, Digest, File, Meta, Node, Time, Tree};
 use ashlar_plan::{Facts, Plan, Step, StepIndex, Work};
 use ashlar_recipe::{Base, Kind, Module, Project};
-use ashlar_source::Fetcher;
+use ashlar_source::{DigestFile, Fetcher};
 use ashlar_store::{Found, LocalStore, Store, StoreError, put};
 
-use crate::clean::Committed;
 use crate::command;
 use crate::event::{ErrorKind, Event, Failure, StepOutcome};
 use crate::origin::Origins;
@@ -38,8 +37,8 @@ pub struct Engine<'a> {
     pub remotes: Remotes<'a>,
     /// On whose word the results in the store stand.
     pub origins: Origins<'a>,
-    /// What git said before any file was read; without it nothing counts as committed.
-    pub committed: Option<&'a Committed>,
+    /// What digests files of the project.
+    pub digest: DigestFile<'a>,
     /// The same store, where it is one that several processes share: for locks.
     pub local: Option<&'a LocalStore>,
     /// What runs commands.

@@ -25,7 +25,7 @@ mod sources;
 mod transfer;
 mod why;
 
-pub use clean::{Committed, unclean_steps};
+pub use clean::unclean_steps;
 pub use dispatch::{Options, build, found};
 pub use engine::{Engine, Results};
 pub use event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary, Way};

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use ashlar_object::{Digest, StepKey};
 use ashlar_plan::StepIndex;
-use ashlar_recipe::Write;
+use ashlar_recipe::{ModuleName, Write};
 use ashlar_store::{Found, Journal, Publication, RemoteError, Watch};
 
-use crate::clean::{Committed, unclean_steps};
+use crate::clean::unclean_steps;
 use crate::engine::Engine;
 use crate::event::{Event, Way};
 use crate::failure::chain;
+use crate::front::facts;
 use crate::lookup::shared_steps;
 use crate::remotes::Ears;
 
@@ -152,9 +153,12 @@ impl Queues {
         let remotes = &engine.remotes;
         if remotes.shared(index).write == Write::Clean {
             let unclean = self.unclean.get_or_init(|| {
-                let nothing = Committed::default();
-                let before = Some(engine.committed.unwrap_or(&nothing));
-                unclean_steps(engine.project, engine.folder, engine.facts, engine.plan, before)
+                let Engine { project, folder, plan, digest, .. } = *engine;
+                let again = || {
+                    let modules: Vec<ModuleName> = plan.modules.keys().cloned().collect();
+                    facts(project, folder, engine.facts.lock.clone(), &modules, digest)
+                };
+                unclean_steps(project, folder, engine.facts, plan, Some(&again))
             });
             let before = batch.len();
             batch.retain(|item| match &unclean[item.step] {

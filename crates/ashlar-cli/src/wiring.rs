@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use ashlar_build::{
-    Committed, Engine, Event, Folder, Keys, Memo, Origins, Remotes, Trees, Update, complete, facts,
+    Engine, Event, Folder, Keys, Memo, Origins, Remotes, Trees, Update, complete, facts,
     find_project, missing_in_lock, read_lock, write_lock,
 };
 use ashlar_execute::{Cancel, Jobs, OnOutput, Rights, Sandbox, SandboxOptions, rights};
@@ -163,8 +163,6 @@ pub struct Session {
     /// The remotes as the environment and the command line leave them.
     pub remotes: Vec<ashlar_recipe::Remote>,
     stat: StatCache,
-    /// What git said before any source was read, where that decides about anything.
-    committed: OnceLock<Committed>,
 }
 
 impl Drop for Session {
@@ -193,7 +191,7 @@ impl Session {
         let variables = remote_variables();
         let remotes = ashlar_recipe::override_remotes(declared, variables, &globals.remotes)?;
         let stat = store.stat_cache(&folder);
-        Ok(Self { globals, store, folder, project, remotes, stat, committed: OnceLock::new() })
+        Ok(Self { globals, store, folder, project, remotes, stat })
     }
 
     /// Where signatures are required of everything that comes from elsewhere: by which keys.
@@ -209,11 +207,6 @@ impl Session {
     /// The result in the store for a key, if there is one that this project takes.
     pub fn found(&self, key: &StepKey) -> Result<Option<Found>, Failed> {
         Ok(self.origins()?.steps(&*self.store, &[*key])?.pop().flatten())
-    }
-
-    /// What git said before any source was read, where that decides about anything.
-    pub fn committed(&self) -> Option<&Committed> {
-        self.committed.get()
     }
 
     /// How many jobs run at once.
@@ -291,9 +284,6 @@ impl Session {
 
     /// Everything that the keys of targets depend on.
     pub fn facts(&self, lock: Lock, targets: &[ModuleName]) -> Result<Facts, Failed> {
-        if self.remotes.iter().any(|remote| remote.write == ashlar_recipe::Write::Clean) {
-            self.committed.get_or_init(|| Committed::look(&self.project, &self.folder));
-        }
         let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
         let facts = facts(&self.project, &self.folder, lock, targets, &digest)?;
         // A cache that cannot be written only costs time.
@@ -378,6 +368,7 @@ impl Session {
         let sandbox = Sandbox::new(Arc::clone(&self.store), options);
         let jobs = Jobs::new(self.jobs())?;
         let origins = self.origins()?;
+        let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
         self.with_fetcher(|_, fetcher| {
             let engine = Engine {
                 project: &self.project,
@@ -387,7 +378,7 @@ impl Session {
                 store: &*self.store,
                 remotes,
                 origins,
-                committed: self.committed.get(),
+                digest: &digest,
                 local: Some(&self.store),
                 executor: &sandbox,
                 fetcher,

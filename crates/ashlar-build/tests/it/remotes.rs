@@ -1,6 +1,7 @@
 //! Builds beside remotes: what is asked, brought and left, and what becomes of a run when a
 //! remote misbehaves.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ashlar_build::{Options, StepOutcome};
@@ -431,6 +432,50 @@ fn a_change_that_is_undone_while_it_is_built_stays_here() {
     let seen = world.build_beside(&["a"], &one_at_a_time(), &clean);
     assert_eq!((seen.ran.len(), remote.len()), (1, 0));
     assert_eq!(seen.summary.remotes[0].unclean, 1);
+    // One that is committed meanwhile is one that others have.
+    world.write("src/file", "changed again");
+    let commit = |name: &str, _: &Cancel| {
+        if name == "a" {
+            git(&["commit", "-qam", "y"]);
+        }
+    };
+    let clean = Beside { ended: Some(&commit), ..clean };
+    let seen = world.build_beside(&["a"], &one_at_a_time(), &clean);
+    assert_eq!((seen.ran.len(), seen.summary.remotes[0].pushed), (1, 1));
+    // The same of a patch, a common file and a base.
+    let text = "[project]\nname = \"fake\"\ncommon = [\"common\"]\n[base.none]\npath = \"root\"\n";
+    world.write("ashlar.toml", text);
+    world.write(
+        "modules/a.toml",
+        "[source]\npath = \"src\"\npatches = [\"p.patch\"]\n[build]\nkind = \"script\"\nsteps = [': b']\n",
+    );
+    let patch = |text: &str| {
+        format!(
+            "--- a/file\n+++ b/file\n@@ -1 +1 @@\n-changed again\n\\ No newline at end of file\n+{text}\n"
+        )
+    };
+    world.write("common", "1");
+    world.write("p.patch", &patch("1"));
+    git(&["add", "-A"]);
+    git(&["commit", "-qm", "z"]);
+    for (path, before, changed) in [
+        ("p.patch", patch("1"), patch("2")),
+        ("common", "1".to_owned(), "2".to_owned()),
+        ("root/here", String::new(), "2".to_owned()),
+    ] {
+        world.write(path, &changed);
+        // Its source is the first that ends, when the base is still to be read.
+        let ended = AtomicUsize::new(0);
+        let undo = |name: &str, _: &Cancel| {
+            if name == "a" && ended.fetch_add(1, Ordering::Relaxed) == 1 {
+                world.write(path, &before);
+            }
+        };
+        let clean = Beside { ended: Some(&undo), ..beside(&[(&remote, true, Write::Clean)]) };
+        let seen = world.build_beside(&["a"], &one_at_a_time(), &clean);
+        let tally = &seen.summary.remotes[0];
+        assert_eq!((tally.pushed, tally.unclean), (0, 1), "{path} {:?}", seen.ended);
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ashlar_build::{
-    Committed, Engine, Event, Folder, Keys, Options, Origins, Remotes, Shared, StepOutcome,
-    Summary, Transfer, Trees, build, facts,
+    Engine, Event, Folder, Keys, Options, Origins, Remotes, Shared, StepOutcome, Summary, Transfer,
+    Trees, build, facts,
 };
 use ashlar_execute::{
     Cancel, ExecuteError, Executor, Finished, Jobs, Kept, Outcome, Request, Root,
@@ -191,7 +191,6 @@ impl World {
         let loader = Folder(root);
         let project = load(&loader, &[]).unwrap_or_else(|e| panic!("{e}"));
         let targets: Vec<_> = targets.iter().map(|t| ModuleName::new(t).unwrap()).collect();
-        let committed = Committed::look(&project, root);
         let facts = facts(&project, root, Lock::default(), &targets, &digest_file).unwrap();
         let plan = plan(&project, &facts, &targets).unwrap();
         let apt = Apt::new(root.join("apt"));
@@ -216,7 +215,7 @@ impl World {
             store,
             remotes: Remotes::new(shared.collect(), beside.required),
             origins: Origins::new(&self.journal, beside.accepted.clone()),
-            committed: Some(&committed),
+            digest: &digest_file,
             local: None,
             executor: fake,
             fetcher: &fetcher,

@@ -40,9 +40,7 @@ pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
     // Only where it decides about anything: git is asked for it.
     let clean = opened.iter().any(|one| one.write == Write::Clean) && !lookup.run.is_empty();
     let unclean = match clean {
-        true => {
-            unclean_steps(&session.project, &session.folder, &facts, &plan, session.committed())
-        }
+        true => unclean_steps(&session.project, &session.folder, &facts, &plan, None),
         false => Vec::new(),
     };
     let names: Vec<(&str, &str)> = lookup.run.iter().map(|s| name(&plan, *s)).collect();
