@@ -29,7 +29,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use remote::{ImageRemote, Trust};
-pub(crate) use sign::{Signer, sign_manifest};
+pub(crate) use remote::ImageRemote;
+pub(crate) use sign::{Signer, Trust, sign_manifest};
 use transfer::Transfer;
 pub(crate) use verify::{PublicKey, signatures, verified};

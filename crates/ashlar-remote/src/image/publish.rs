@@ -12,10 +12,9 @@ use super::manifest::{ResultImage, action_tag, describe, describe_log, step_tag,
 use super::provenance;
 use super::pull::manifest_if_any;
 use super::push::{Revision, note_lineage, push_tree, put_bytes};
-use super::sign::{Signer, sign_manifest};
+use super::sign::{Signer, Trust, Word, sign_manifest};
 use super::spool::{Spool, Stop};
 use super::transfer::{SMALL, Transfer, in_parallel};
-use super::verify::verified;
 use crate::depot::{Body, Descriptor, Manifest, Reference};
 
 /// Contents out of a store.
@@ -44,24 +43,24 @@ pub(super) fn publish(
     transfer: &Transfer<'_>,
     known: &Known,
     from: &dyn Store,
-    signer: Option<&Signer>,
+    trust: &Trust,
     publication: &Publication,
 ) -> Result<u64, RemoteError> {
     let depot = transfer.depot;
     let outputs = publication.result.outputs;
     let tree = read_tree(from, &outputs)?.ok_or(StoreError::Missing(outputs))?;
-    let there = present(transfer, publication, signer)?;
+    let there = present(transfer, publication, trust)?;
     let revision = Revision {
         tree: &tree,
         digest: &outputs,
         lineage: Some(&publication.lineage),
         earlier: &publication.earlier,
         anew: known.is_distrusted(&outputs),
-        signer,
+        trust,
     };
     if !revision.anew
         && let Some(there) = &there
-        && stands(transfer, publication, there, signer)?
+        && stands(transfer, publication, there, trust)?
     {
         let already = tree.content_size();
         (transfer.watch.moved)(Moved { already, ..Moved::default() });
@@ -71,7 +70,7 @@ pub(super) fn publish(
     let log = put_log(transfer, from, &publication.result.log)?;
     // Keys that led to this very result go on doing so.
     let mut steps: BTreeSet<StepKey> = publication.keys.iter().copied().collect();
-    let before = there.iter().filter(|there| there.believed);
+    let before = there.iter().filter(|there| there.word != Word::Nobodys);
     steps.extend(before.flat_map(|there| there.image.steps.iter().copied()));
     let image = ResultImage {
         action: publication.action,
@@ -90,13 +89,14 @@ pub(super) fn publish(
     }
     let digest = manifest.digest();
     let described = describe(&manifest.media_type, &digest);
+    let signer = trust.signer.as_ref();
     if signer.is_some() || publication.provenance.is_some() {
         if !unchanged {
             depot.put_manifest(&manifest, &[])?;
         }
         // Before the tags: who finds the result finds it signed.
         if let Some(signer) = signer
-            && !same.is_some_and(|there| there.believed)
+            && same.is_none_or(|there| there.word != Word::Own)
         {
             sign_manifest(depot, &described, signer, &transfer.watch)?;
         }
@@ -125,16 +125,15 @@ struct Standing {
     image: ResultImage,
     manifest: Manifest,
     /// Whether what else it says may be said again: which steps lead to it. Whoever signs says it
-    /// in the own name, so that it has to be the own signature; where nobody signs, nothing is
-    /// believed that is not believed anyway.
-    believed: bool,
+    /// in the own name; where nobody signs, nothing is believed that is not believed anyway.
+    word: Word,
 }
 
 /// The very same result, if it is there.
 fn present(
     transfer: &Transfer<'_>,
     publication: &Publication,
-    signer: Option<&Signer>,
+    trust: &Trust,
 ) -> Result<Option<Standing>, RemoteError> {
     let tag = Reference::Tag(action_tag(&publication.action));
     let Some(manifest) = manifest_if_any(transfer, &tag)? else { return Ok(None) };
@@ -143,18 +142,8 @@ fn present(
     if image.action != publication.action || image.result != publication.result {
         return Ok(None);
     }
-    let believed = is_own(transfer, &manifest.digest(), signer)?;
-    Ok(Some(Standing { image, manifest, believed }))
-}
-
-/// Whether whoever signs, if anybody does, has signed this manifest.
-fn is_own(
-    transfer: &Transfer<'_>,
-    manifest: &Digest,
-    signer: Option<&Signer>,
-) -> Result<bool, RemoteError> {
-    let Some(signer) = signer else { return Ok(true) };
-    Ok(verified(transfer.depot, manifest, std::slice::from_ref(signer.public()))?.is_ok())
+    let word = trust.word(transfer.depot, &manifest.digest())?;
+    Ok(Some(Standing { image, manifest, word }))
 }
 
 fn has_provenance(
@@ -172,7 +161,7 @@ fn stands(
     transfer: &Transfer<'_>,
     publication: &Publication,
     there: &Standing,
-    signer: Option<&Signer>,
+    trust: &Trust,
 ) -> Result<bool, RemoteError> {
     enum Ask<'a> {
         Step(&'a StepKey),
@@ -182,20 +171,21 @@ fn stands(
     }
     let steps = &there.image.steps;
     if transfer.depot.forgets()
-        || !there.believed
+        || there.word != Word::Own
         || !publication.keys.iter().all(|key| steps.contains(key))
     {
         return Ok(false);
     }
     let mut asked: Vec<Ask<'_>> = publication.keys.iter().map(Ask::Step).collect();
     asked.push(Ask::Tree);
+    let signer = trust.signer.as_ref();
     asked.extend(signer.map(|_| Ask::Signature));
     asked.extend(publication.provenance.as_ref().map(|_| Ask::Provenance));
     let image = &there.image.image;
     let answers = in_parallel(&asked, SMALL, |ask| match ask {
         Ask::Step(key) => leads_to(transfer, step_tag(key), &there.manifest.digest()),
         Ask::Tree => leads_to(transfer, tree_tag(&publication.result.outputs), image),
-        Ask::Signature => is_own(transfer, image, signer),
+        Ask::Signature => Ok(trust.word(transfer.depot, image)? == Word::Own),
         Ask::Provenance => has_provenance(transfer, &there.manifest.digest(), signer),
     })?;
     Ok(answers.into_iter().all(|good| good))

@@ -13,10 +13,9 @@ use ashlar_store::{Moved, RemoteError, StoreError};
 
 use super::manifest::{TreeImage, blob_of, near_tag, tree_tag};
 use super::pull::{Flaw, chain, image_if_any, keep, open_tree};
-use super::sign::{Signer, sign_manifest};
+use super::sign::{Trust, Word, sign_manifest};
 use super::spool::{Spool, Stop};
 use super::transfer::{SMALL, Transfer, counted, in_parallel};
-use super::verify::verified;
 use crate::depot::{Body, Descriptor};
 
 /// Layers packed at once.
@@ -39,11 +38,12 @@ pub(crate) struct Revision<'a> {
     pub earlier: &'a [Digest],
     /// Whether what is there is not to be trusted: everything is packed anew, into other layers.
     pub anew: bool,
-    /// Signs the image. What stands there is then reused only as far as this very key has signed
-    /// it: the table of contents of a layer may be right while its archive is another, so that
-    /// nobody but who packed a layer can vouch for it. Without a signer, images are taken for what
-    /// they say they are, and whoever may write there is trusted.
-    pub signer: Option<&'a Signer>,
+    /// Who signs the image. What stands there is then reused only as far as this very key has
+    /// signed it, or one whose results are taken from there anyway: the table of contents of a
+    /// layer may be right while its archive is another, so that nobody but who packed a layer can
+    /// vouch for it. Without a signer, images are taken for what they say they are, and whoever may
+    /// write there is trusted.
+    pub trust: &'a Trust,
 }
 
 /// A tree that is there.
@@ -101,9 +101,13 @@ fn push(
     } else {
         if let Some(image) = image_if_any(transfer, &tag)?
             && image.tree == *revision.digest
-            && may_reuse(transfer, &image, revision.signer)?
+            && let word = revision.trust.word(transfer.depot, &image.digest())?
+            && word != Word::Nobodys
             && are_there(transfer, image.document.layers.iter().chain([&image.document.config]))?
         {
+            if let (Word::Accepted, Some(signer)) = (word, &revision.trust.signer) {
+                sign_manifest(transfer.depot, &image.descriptor(), signer, &transfer.watch)?;
+            }
             transfer.depot.touch(&tag);
             return Ok((image, None));
         }
@@ -120,24 +124,13 @@ fn push(
     put_bytes(transfer, &config)?;
     keep(transfer, &config);
     transfer.go_on()?;
-    if let Some(signer) = revision.signer {
+    if let Some(signer) = &revision.trust.signer {
         // Before the tag: who finds the image finds it signed.
         transfer.depot.put_manifest(&image.manifest, &[])?;
         sign_manifest(transfer.depot, &image.descriptor(), signer, &transfer.watch)?;
     }
     transfer.depot.put_manifest(&image.manifest, &[tag])?;
     Ok((image, Some(new)))
-}
-
-/// Whether what is to be signed may consist of this image, or of layers of it.
-fn may_reuse(
-    transfer: &Transfer<'_>,
-    image: &TreeImage,
-    signer: Option<&Signer>,
-) -> Result<bool, RemoteError> {
-    let Some(signer) = signer else { return Ok(true) };
-    let key = std::slice::from_ref(signer.public());
-    Ok(verified(transfer.depot, &image.digest(), key)?.is_ok())
 }
 
 /// Puts a small blob unless it is there.
@@ -174,7 +167,8 @@ fn nearest(transfer: &Transfer<'_>, revision: &Revision<'_>) -> Result<Option<St
     let images = in_parallel(&tags, SMALL, |tag| image_if_any(transfer, tag))?;
     let mut tried = HashSet::new();
     for image in images.into_iter().flatten() {
-        if !tried.insert(image.digest()) || !may_reuse(transfer, &image, revision.signer)? {
+        let digest = image.digest();
+        if !tried.insert(digest) || revision.trust.word(transfer.depot, &digest)? == Word::Nobodys {
             continue;
         }
         match open_tree(transfer, &image, true) {

@@ -14,7 +14,7 @@ use super::lookup::{Known, Sighting, look_up};
 use super::manifest::{TreeImage, action_tag, blob_of, inlined, step_tag, tree_tag};
 use super::publish::publish;
 use super::pull::{Flaw, open_tree, pull_into, tree_of};
-use super::sign::Signer;
+use super::sign::Trust;
 use super::transfer::{SMALL, Tap, Transfer, counted, in_parallel, native};
 use super::verify::PublicKey;
 use crate::cas::again;
@@ -27,15 +27,6 @@ const LOG: u64 = 1 << 30;
 /// Windows of decompressors are bounded by this power of two, whatever a frame asks for: 8 MiB, as
 /// level 19 has it.
 const WINDOW: u32 = 23;
-
-/// Whom to believe, and who signs.
-#[derive(Debug, Default)]
-pub(crate) struct Trust {
-    /// A result that none of these has signed is a miss. None: anything is taken.
-    pub keys: Vec<PublicKey>,
-    /// Signs what is pushed.
-    pub signer: Option<Signer>,
-}
 
 /// Results as images on a depot.
 pub(crate) struct ImageRemote {
@@ -285,7 +276,6 @@ impl Remote for ImageRemote {
         watch: &Watch<'_>,
     ) -> Vec<Result<Moved, RemoteError>> {
         let transfer = self.transfer(from, *watch);
-        let signer = self.trust.signer.as_ref();
         // What fails for good fails for all: nobody waits for it once more.
         let lasting = Mutex::new(None);
         let pushed = in_parallel(results, AT_ONCE, |publication| {
@@ -293,7 +283,7 @@ impl Remote for ImageRemote {
                 return Ok::<_, std::convert::Infallible>(Err(again(error)));
             }
             let (published, mut moved) = counted(&transfer, |transfer| {
-                publish(transfer, &self.known, from, signer, publication)
+                publish(transfer, &self.known, from, &self.trust, publication)
             });
             if let Err(error) = &published
                 && error.is_lasting()

@@ -19,7 +19,7 @@ use super::manifest::{
 };
 use super::transfer::native;
 use super::verify::{
-    PublicKey, SIGNATURE, SIGNATURES, SIMPLE_SIGNING, signature_tag, signed_layers,
+    PublicKey, SIGNATURE, SIGNATURES, SIMPLE_SIGNING, signature_tag, signed_layers, verified,
 };
 use crate::depot::{Body, Depot, Descriptor, Manifest, Reference};
 
@@ -105,6 +105,43 @@ impl Signer {
                 pair.sign(random, message).ok().map(|signature| signature.as_ref().to_vec())
             }
         }
+    }
+}
+
+/// Whom to believe, and who signs.
+#[derive(Debug, Default)]
+pub(crate) struct Trust {
+    /// A result that none of these has signed is a miss. None: anything is taken.
+    pub keys: Vec<PublicKey>,
+    /// Signs what is pushed.
+    pub signer: Option<Signer>,
+}
+
+/// On whose word a manifest stands, to somebody who may be about to sign what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The own: it is signed already, or nobody signs.
+    Own,
+    /// That of somebody whose results are taken from there anyway: it may be signed as it is.
+    Accepted,
+    /// Nobody's that counts.
+    Nobodys,
+}
+
+impl Trust {
+    /// On whose word a manifest stands.
+    ///
+    /// # Errors
+    /// When the far side cannot be used.
+    pub(super) fn word(&self, depot: &dyn Depot, manifest: &Digest) -> Result<Word, RemoteError> {
+        let Some(signer) = &self.signer else { return Ok(Word::Own) };
+        let own = signer.public();
+        let keys: Vec<PublicKey> = [own].into_iter().chain(&self.keys).cloned().collect();
+        Ok(match verified(depot, manifest, &keys)? {
+            Ok(key) if key == own => Word::Own,
+            Ok(_) => Word::Accepted,
+            Err(_) => Word::Nobodys,
+        })
     }
 }
 

@@ -109,7 +109,7 @@ fn layers_are_cut_packed_and_sent_side_by_side() {
         lineage: None,
         earlier: &[],
         anew: false,
-        signer: None,
+        trust: &Trust::default(),
     };
     let pushed = push_tree(&transfer, &revision, &Stored(&here)).unwrap();
     assert!(pushed.fresh && layers(&depot, &tree) > 10, "{} layers", layers(&depot, &tree));

@@ -118,6 +118,57 @@ fn only_what_a_required_key_has_signed_is_found() {
 }
 
 #[test]
+fn who_takes_what_another_signed_only_adds_a_signature() {
+    let folder = keys();
+    let trust = |kind: &str, takes: &[&str]| Trust {
+        keys: takes.iter().map(|kind| requiring(folder.path(), kind).keys.remove(0)).collect(),
+        ..signing(folder.path(), kind)
+    };
+    for keeps in [false, true] {
+        let (depot, here) = (MemoryDepot::default(), MemoryStore::new());
+        depot.state().keeps = keeps;
+        let both = ["ed25519", "p256"];
+        let old = tree(&here, &[("a", b"hello"), ("b", &[7; 5000])]);
+        let new = tree(&here, &[("a", b"world"), ("b", &[7; 5000])]);
+        // One has a revision where the other, alone, would pack anew.
+        push(&trusting(&depot, trust("ed25519", &both)), &here, &publication(&here, &old, "old"));
+        let mut one = publication(&here, &new, "new");
+        one.provenance = Some(b"{\"a\":1}".to_vec());
+        push(&trusting(&depot, trust("ed25519", &both)), &here, &one);
+        let tags = || {
+            let state = depot.state();
+            let said = |tag: &&String| tag.ends_with(".sig") || tag.ends_with(".att");
+            let all = state.tags.keys().filter(|tag| !said(tag));
+            all.map(|tag| (tag.clone(), state.tags[tag])).collect::<Vec<_>>()
+        };
+        let (before, blobs) = (tags(), depot.state().blobs.len());
+        let moved = push(&trusting(&depot, trust("p256", &both)), &here, &one);
+        assert_eq!((tags(), moved.already), (before.clone(), new.content_size()));
+        // The configs of two lists of signatures, and the provenance with its own.
+        let added = depot.state().blobs.len() - blobs;
+        assert!(added <= 5, "{added}");
+        for kind in both.into_iter().chain(both) {
+            let reader = trusting(&depot, requiring(folder.path(), kind));
+            assert_eq!(reader.steps(&one.keys).unwrap(), [Some(found(&one))]);
+            assert!(pull(&reader, &MemoryStore::new(), &found(&one)).0.is_some());
+            assert!(reader.provenance(&found(&one)).unwrap().is_some(), "{kind}");
+            depot.take_log();
+            push(&trusting(&depot, trust(kind, &both)), &here, &one);
+            let log = depot.take_log();
+            assert!(log.iter().all(|line| !line.starts_with("put")), "{kind}: {log:?}");
+        }
+        // Nobody signs what they would not take: packed anew, and signed as what that is.
+        let depot = MemoryDepot::default();
+        push(&trusting(&depot, trust("ed25519", &[])), &here, &publication(&here, &old, "old"));
+        push(&trusting(&depot, trust("ed25519", &[])), &here, &one);
+        let tag = super::super::manifest::tree_tag(&one.result.outputs);
+        let before = depot.state().tags[&tag];
+        push(&trusting(&depot, trust("p256", &["p256"])), &here, &one);
+        assert_ne!(depot.state().tags[&tag], before);
+    }
+}
+
+#[test]
 fn signatures_of_something_else_do_not_count() {
     let folder = keys();
     let (depot, here) = (MemoryDepot::default(), MemoryStore::new());
