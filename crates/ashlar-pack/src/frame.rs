@@ -7,9 +7,12 @@ use zstd::zstd_safe::{self, CCtx, CParameter, InBuffer, OutBuffer, ResetDirectiv
 
 use crate::PackError;
 
-/// Contents up to this size are read whole and compressed in one call; larger ones pass through
-/// in pieces of this size. The pieces are always full, so that the same content gives the same
-/// bytes.
+/// Contents up to this size are read whole and compressed in one call: what is passed on in pieces
+/// is copied, and compressed more slowly as soon as that copy has wrapped around.
+pub(crate) const WHOLE: usize = 4 << 20;
+
+/// Larger contents pass through in pieces of this size. The pieces are always full, so that the
+/// same content gives the same bytes.
 pub(crate) const PIECE: usize = 1 << 20;
 
 /// Skippable frames, which a decompressor passes over (RFC 8878, 3.1.2).

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use ashlar_object::{Digest, Hasher};
 
 use crate::entry::{Item, What};
-use crate::frame::{Blob, Compressor, PIECE};
+use crate::frame::{Blob, Compressor, PIECE, WHOLE};
 use crate::split::{Crc64, Split};
 use crate::toc::{Tail, rfc3339};
 use crate::{Contents, Layer, LayerPlan, PackError, Toc, tar};
@@ -130,7 +130,7 @@ impl Packer<'_> {
 
     fn checked(&mut self, path: &[u8], digest: &Digest) -> Result<(), PackError> {
         let mut reader = self.contents.open(digest).map_err(|e| unreadable(path, digest, e))?;
-        if digest.size <= PIECE as u64 {
+        if digest.size <= WHOLE as u64 {
             self.fill(&mut *reader, path, digest, digest.size)?;
             // Nothing of a wrong content gets into the blob.
             if Digest::of(&self.piece) != *digest || !ended(&mut *reader, path, digest)? {
