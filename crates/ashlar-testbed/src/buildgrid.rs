@@ -1,7 +1,5 @@
 //! `BuildGrid`: content and action cache over gRPC, with TLS and tokens.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -43,8 +41,9 @@ pub enum Tls {
 pub struct BuildGrid {
     /// The process.
     pub server: Server,
-    certificates: Option<Arc<Certificates>>,
 }
+
+server!(BuildGrid);
 
 /// Starts `BuildGrid` with one instance and nothing in it.
 ///
@@ -77,8 +76,8 @@ pub fn buildgrid_with(options: &Options) -> BuildGrid {
         command.arg(&program).args(["server", "start"]).arg(file);
         command
     };
-    let server = Server::launch("BuildGrid", 1, ready, Box::new(prepare));
-    BuildGrid { server, certificates }
+    let server = Server::launch("BuildGrid", 1, ready, Box::new(prepare)).with(certificates);
+    BuildGrid { server }
 }
 
 fn configuration(place: &Place<'_>, options: &Options, tls: Option<&Certificates>) -> String {
@@ -135,30 +134,6 @@ thread-pool-size: 32
 }
 
 impl BuildGrid {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
-    /// `127.0.0.1:PORT`.
-    #[must_use]
-    pub fn host(&self) -> String {
-        self.server.host()
-    }
-
-    /// The folder it keeps its blobs in.
-    #[must_use]
-    pub fn data(&self) -> PathBuf {
-        self.server.folder().join("data")
-    }
-
-    /// Its certificate, a client's, and the authority that signed both, where it speaks TLS.
-    #[must_use]
-    pub fn certificates(&self) -> Option<&Certificates> {
-        self.certificates.as_deref()
-    }
-
     /// A token that it accepts for an hour.
     #[must_use]
     pub fn token(&self) -> String {

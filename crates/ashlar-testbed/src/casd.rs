@@ -1,7 +1,5 @@
 //! buildbox-casd, the server that comes with `BuildStream`: content, action cache, execution.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::install::installed_python;
@@ -15,6 +13,8 @@ pub struct Casd {
     /// The process.
     pub server: Server,
 }
+
+server!(Casd);
 
 /// Starts casd with nothing in it; its instance has the empty name.
 ///
@@ -57,24 +57,4 @@ fn launch(instance: Option<String>) -> Casd {
         }),
     );
     Casd { server }
-}
-
-impl Casd {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
-    /// `127.0.0.1:PORT`.
-    #[must_use]
-    pub fn host(&self) -> String {
-        self.server.host()
-    }
-
-    /// The folder it keeps its blobs in: `cas/objects/ab/cdef…`.
-    #[must_use]
-    pub fn data(&self) -> PathBuf {
-        self.server.folder().join("data")
-    }
 }

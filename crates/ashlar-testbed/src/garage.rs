@@ -1,6 +1,5 @@
 //! garage, an S3-compatible object store.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -33,6 +32,8 @@ pub struct Garage {
     /// The process.
     pub server: Server,
 }
+
+server!(Garage);
 
 /// Starts garage with an empty bucket.
 ///
@@ -85,12 +86,6 @@ api_bind_addr = '127.0.0.1:{s3}'
 }
 
 impl Garage {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
     /// `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn endpoint(&self) -> String {

@@ -17,6 +17,9 @@
 //!
 //! All of it panics when something does not work: these are tests.
 
+#[macro_use]
+mod server;
+
 pub mod buildgrid;
 mod casd;
 pub mod certificates;
@@ -27,7 +30,6 @@ mod podman;
 mod port;
 pub mod proxy;
 pub mod registry;
-mod server;
 mod token;
 
 pub use buildgrid::{BuildGrid, buildgrid};

@@ -1,7 +1,5 @@
 //! nginx with WebDAV, as Debian has it.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -46,8 +44,9 @@ pub enum Auth {
 pub struct Nginx {
     /// The process.
     pub server: Server,
-    certificates: Option<Arc<Certificates>>,
 }
+
+server!(Nginx);
 
 /// Starts nginx with WebDAV on a folder.
 ///
@@ -72,8 +71,8 @@ pub fn nginx_dav(options: &Options) -> Nginx {
         command.arg("-p").arg(place.folder).arg("-e").arg("stderr").arg("-c").arg(file);
         command
     };
-    let server = Server::launch("nginx", 1, ready, Box::new(prepare));
-    Nginx { server, certificates }
+    let server = Server::launch("nginx", 1, ready, Box::new(prepare)).with(certificates);
+    Nginx { server }
 }
 
 fn configuration(place: &Place<'_>, options: &Options, tls: Option<&Certificates>) -> String {
@@ -127,29 +126,11 @@ http {{
 }
 
 impl Nginx {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
     /// `http://127.0.0.1:PORT`, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        let scheme = if self.certificates().is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.server.host())
-    }
-
-    /// The folder it serves.
-    #[must_use]
-    pub fn data(&self) -> PathBuf {
-        self.server.folder().join("data")
-    }
-
-    /// Its certificate and the authority that signed it, where it speaks HTTPS.
-    #[must_use]
-    pub fn certificates(&self) -> Option<&Certificates> {
-        self.certificates.as_deref()
     }
 
     /// One line for each request so far, as nginx writes it.

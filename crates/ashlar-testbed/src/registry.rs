@@ -1,7 +1,6 @@
 //! `docker-registry`, the registry that Debian has.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -42,9 +41,10 @@ pub enum Auth {
 pub struct Registry {
     /// The process.
     pub server: Server,
-    certificates: Option<Arc<Certificates>>,
     authority: Option<Authority>,
 }
+
+server!(Registry);
 
 /// Both users with their passwords, as `htpasswd -nbBC 4` prints them.
 const HTPASSWD: &str = "\
@@ -76,8 +76,9 @@ pub fn docker_registry(options: &Options) -> Registry {
             command.arg("serve").arg(file);
             command
         }),
-    );
-    Registry { server, certificates, authority }
+    )
+    .with(certificates);
+    Registry { server, authority }
 }
 
 fn configuration(
@@ -119,30 +120,6 @@ fn configuration(
 }
 
 impl Registry {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
-    /// `127.0.0.1:PORT`, as references to images begin.
-    #[must_use]
-    pub fn host(&self) -> String {
-        self.server.host()
-    }
-
-    /// The folder it keeps blobs and tags in (`docker/registry/v2` and so on).
-    #[must_use]
-    pub fn data(&self) -> PathBuf {
-        self.server.folder().join("data")
-    }
-
-    /// Its certificate and the authority that signed it, where it speaks HTTPS.
-    #[must_use]
-    pub fn certificates(&self) -> Option<&Certificates> {
-        self.certificates.as_deref()
-    }
-
     /// How many tokens were asked for, with [`Auth::Token`].
     #[must_use]
     pub fn tokens(&self) -> u64 {

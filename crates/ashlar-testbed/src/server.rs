@@ -7,12 +7,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use crate::certificates::Certificates;
 use crate::install::program;
 use crate::port::Port;
 
@@ -46,6 +47,20 @@ pub struct Server {
     ports: Vec<Port>,
     running: Option<Child>,
     folder: TempDir,
+    certificates: Option<Arc<Certificates>>,
+}
+
+/// Gives a kind of server what all have.
+macro_rules! server {
+    ($kind:ty) => {
+        impl std::ops::Deref for $kind {
+            type Target = $crate::Server;
+
+            fn deref(&self) -> &$crate::Server {
+                &self.server
+            }
+        }
+    };
 }
 
 impl std::fmt::Debug for Server {
@@ -62,7 +77,8 @@ impl Server {
             .tempdir()
             .unwrap_or_else(|error| panic!("no temporary folder for {name}: {error}"));
         let take = || (0..ports).map(|_| Port::take()).collect();
-        let mut server = Self { name, prepare, ready, ports: take(), running: None, folder };
+        let mut server =
+            Self { name, prepare, ready, ports: take(), running: None, folder, certificates: None };
         for attempt in 1.. {
             match server.try_start() {
                 Ok(()) => return server,
@@ -84,6 +100,25 @@ impl Server {
     #[must_use]
     pub fn host(&self) -> String {
         self.address().to_string()
+    }
+
+    /// With what it shows to those who connect.
+    pub(crate) fn with(mut self, certificates: Option<Arc<Certificates>>) -> Self {
+        self.certificates = certificates;
+        self
+    }
+
+    /// Its certificate and the authority that signed it, where it speaks TLS; of a `BuildGrid` a
+    /// client's, too.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_deref()
+    }
+
+    /// The folder it serves or keeps everything in that it is given.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder().join("data")
     }
 
     /// The folder with everything it keeps.

@@ -359,22 +359,14 @@ fn only_clean_results_leave_where_that_is_asked() {
     module("a", "");
     module("b", "\"a\"");
     module("other", "");
-    let git = |arguments: &[&str]| {
-        let mut git = std::process::Command::new("git");
-        git.arg("-C").arg(world.folder.path());
-        git.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
-        assert!(git.output().unwrap().status.success());
-    };
-    git(&["init", "-q"]);
-    git(&["add", "-A"]);
-    git(&["commit", "-qm", "x"]);
+    world.commit();
     world.write("src/a/file", "changed");
     let seen = world.build_beside(&["b", "other"], &one_at_a_time(), &clean);
     let tally = &seen.summary.remotes[0];
     assert_eq!((tally.pushed, tally.unclean, tally.failed), (1, 2, 0));
     let pushed = remote.take_asked().pushed;
     assert_eq!(pushed[0].lineage, "fake/other/build");
-    git(&["commit", "-qam", "y"]);
+    world.commit();
     assert_eq!(world.push(&["b", "other"], &clean).remotes[0].pushed, 3);
 }
 
@@ -410,15 +402,7 @@ fn a_change_that_is_undone_while_it_is_built_stays_here() {
         "[source]\npath = \"src\"\n[build]\nkind = \"script\"\nsteps = [': a']\n",
     );
     world.write("src/file", "1");
-    let git = |arguments: &[&str]| {
-        let mut git = std::process::Command::new("git");
-        git.arg("-C").arg(world.folder.path());
-        git.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
-        assert!(git.output().unwrap().status.success());
-    };
-    git(&["init", "-q"]);
-    git(&["add", "-A"]);
-    git(&["commit", "-qm", "x"]);
+    world.commit();
     world.write("src/file", "changed");
     let remote = MemoryRemote::new("team");
     // What the step reads was taken before it begins.
@@ -436,7 +420,7 @@ fn a_change_that_is_undone_while_it_is_built_stays_here() {
     world.write("src/file", "changed again");
     let commit = |name: &str, _: &Cancel| {
         if name == "a" {
-            git(&["commit", "-qam", "y"]);
+            world.commit();
         }
     };
     let clean = Beside { ended: Some(&commit), ..clean };
@@ -456,8 +440,7 @@ fn a_change_that_is_undone_while_it_is_built_stays_here() {
     };
     world.write("common", "1");
     world.write("p.patch", &patch("1"));
-    git(&["add", "-A"]);
-    git(&["commit", "-qm", "z"]);
+    world.commit();
     for (path, before, changed) in [
         ("p.patch", patch("1"), patch("2")),
         ("common", "1".to_owned(), "2".to_owned()),

@@ -122,6 +122,16 @@ impl World {
         self.write(&format!("modules/{name}.toml"), &text);
     }
 
+    /// Commits everything as it is.
+    pub fn commit(&self) {
+        for arguments in [&["init", "-q"][..], &["add", "-A"], &["commit", "-qm", "x"]] {
+            let mut git = std::process::Command::new("git");
+            git.arg("-C").arg(self.folder.path());
+            git.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
+            assert!(git.output().unwrap().status.success());
+        }
+    }
+
     pub fn build(&self, targets: &[&str], options: &Options) -> Seen {
         self.build_beside(targets, options, &Beside::default())
     }

@@ -103,29 +103,15 @@ pub fn lines(tally: &Tally) -> Vec<String> {
         let results = count(tally.pushed, "result");
         lines.push(format!("pushed {results} to {remote}: {}", moved(tally.pushed_bytes)));
     }
-    if tally.unclean > 0 {
-        let results = count(tally.unclean, "result");
-        lines.push(format!(
-            "not pushed to {remote}: {results} made from files that are not committed (-v names them)"
-        ));
-    }
-    if tally.untrusted > 0 {
-        let results = count(tally.untrusted, "result");
-        lines.push(format!(
-            "not pushed to {remote}: {results} on the word of remotes that it does not vouch for (-v names them)"
-        ));
-    }
-    if tally.unsent > 0 {
-        let results = count(tally.unsent, "result");
-        lines.push(format!(
-            "not pushed to {remote}: {results}, because the run was stopped; `ashlar push` sends what is missing"
-        ));
-    }
-    if tally.failed > 0 {
-        let results = count(tally.failed, "result");
-        lines.push(format!(
-            "not pushed to {remote}: {results}, because it failed; `ashlar push` sends what is missing"
-        ));
+    for (results, why) in [
+        (tally.unclean, " made from files that are not committed (-v names them)"),
+        (tally.untrusted, " on the word of remotes that it does not vouch for (-v names them)"),
+        (tally.unsent, ", because the run was stopped; `ashlar push` sends what is missing"),
+        (tally.failed, ", because it failed; `ashlar push` sends what is missing"),
+    ] {
+        if results > 0 {
+            lines.push(format!("not pushed to {remote}: {}{why}", count(results, "result")));
+        }
     }
     lines
 }

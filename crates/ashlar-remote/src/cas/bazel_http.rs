@@ -11,7 +11,7 @@ use url::Url;
 
 use super::pull::lock;
 use super::push::again;
-use super::{Arrival, Bounds, Cas, Ended, Incoming, Opener, Probe};
+use super::{Arrival, Bounds, Cas, Ended, Incoming, Opener, Probe, permission};
 use crate::Definition;
 use crate::depot::Body;
 use crate::http::{Authorize, Client, Download, Fixed, Options, Payload, Request, remote_error};
@@ -163,14 +163,7 @@ impl Cas for BazelHttp {
             self.put(kind, &probe.digest, payload, &Watch::NOBODY)
         };
         let written = put(Kind::Blob, &probe.action).and_then(|()| put(Kind::Entry, &probe.entry));
-        let write = match written {
-            Ok(()) => Ok(()),
-            Err(RemoteError::Refused { why, .. }) => Err(why),
-            Err(error @ (RemoteError::Unsupported { .. } | RemoteError::Wrong { .. })) => {
-                Err(error.to_string())
-            }
-            Err(error) => return Err(error),
-        };
+        let write = permission(written)?;
         let facts = vec![("layout".to_owned(), "/ac/ and /cas/".to_owned())];
         Ok(Abilities { read: true, write, facts })
     }

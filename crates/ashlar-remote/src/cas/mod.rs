@@ -117,6 +117,18 @@ pub(crate) struct Probe {
     pub entry: Vec<u8>,
 }
 
+/// What came of leaving something there: whether it may be done, or why not.
+fn permission(left: Result<(), RemoteError>) -> Result<Result<(), String>, RemoteError> {
+    match left {
+        Ok(()) => Ok(Ok(())),
+        Err(RemoteError::Refused { why, .. }) => Ok(Err(why)),
+        Err(error @ (RemoteError::Unsupported { .. } | RemoteError::Wrong { .. })) => {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A blob that came in a batch, or did not.
 #[derive(Debug)]
 pub(crate) struct Arrival {

@@ -28,7 +28,7 @@ use tonic::{Code, Status};
 use self::address::{Address, Headers, channel};
 use self::call::{drive, explain, failure, patient};
 use super::wire::{self, Capabilities};
-use super::{Arrival, Bounds, Cas, Incoming, Opener, Probe, push::again};
+use super::{Arrival, Bounds, Cas, Incoming, Opener, Probe, permission, push::again};
 use crate::http::retry::{Failure, Patience, Policy, run};
 use crate::{Definition, Secret};
 
@@ -292,14 +292,7 @@ impl Cas for Reapi {
         } else {
             self.writable()
         };
-        let write = match write {
-            Ok(()) => Ok(()),
-            Err(RemoteError::Refused { why, .. }) => Err(why),
-            Err(error @ (RemoteError::Unsupported { .. } | RemoteError::Wrong { .. })) => {
-                Err(error.to_string())
-            }
-            Err(error) => return Err(error),
-        };
+        let write = permission(write)?;
         let mut facts = capabilities.facts.clone();
         facts.insert(0, ("instance".to_owned(), format!("`{}`", self.instance)));
         Ok(Abilities { read: true, write, facts })

@@ -21,7 +21,7 @@ use ashlar_store::{Moved, RemoteError, Watch};
 use super::pace::Pace;
 use super::request::{Answer, LIMIT, Payload, Request};
 use super::retry::{self, Failure, Patience, Policy};
-use super::shown::{excerpt, is_loopback, shown};
+use super::shown::{excerpt, innermost, is_loopback, shown};
 use super::tls::Identity;
 use super::upload::{Activity, stream};
 use crate::runtime;
@@ -495,13 +495,4 @@ fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
         at = inside.or_else(|| error.source());
     }
     None
-}
-
-/// The text of the last cause, which is the one that says what happened.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut at = error;
-    while let Some(next) = at.source() {
-        at = next;
-    }
-    at.to_string()
 }

@@ -59,16 +59,6 @@ fn read_all(download: Option<Download>) -> Result<Vec<u8>, RemoteError> {
     read.map_err(|error| remote_error(error, "here")).map(|_| bytes)
 }
 
-fn all(error: &RemoteError) -> String {
-    let mut text = format!("{error} {error:?}");
-    let mut at: &dyn std::error::Error = error;
-    while let Some(next) = at.source() {
-        text.push_str(&format!(" {next} {next:?}"));
-        at = next;
-    }
-    text
-}
-
 #[test]
 fn a_download_goes_on_where_it_was_cut() {
     let proxy = Proxy::alone();

@@ -31,4 +31,6 @@ pub(crate) use authorize::{Authorize, Fixed, user_of};
 pub(crate) use client::{Client, Options};
 pub(crate) use download::{Download, remote_error};
 pub(crate) use request::{Answer, Payload, Request};
-pub(crate) use shown::{is_loopback, shown, without_user};
+#[cfg(test)]
+pub(crate) use shown::all;
+pub(crate) use shown::{innermost, is_loopback, shown, without_user};

@@ -1,6 +1,8 @@
 //! Addresses and answers as they may be shown: without users, passwords, queries (which carry the
 //! signatures of buckets), and control characters.
 
+use std::error::Error;
+
 use url::{Host, Url};
 
 /// How much of an answer is shown, in characters.
@@ -21,6 +23,28 @@ pub(crate) fn without_user(url: &Url) -> Url {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url
+}
+
+/// The text of the last cause, which is the one that says what happened: those before it may have
+/// addresses with signatures in them.
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut at = error;
+    while let Some(next) = at.source() {
+        at = next;
+    }
+    at.to_string()
+}
+
+/// All that an error says, to whoever asks in whatever way.
+#[cfg(test)]
+pub(crate) fn all(error: &ashlar_store::RemoteError) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut at: &dyn Error = error;
+    while let Some(next) = at.source() {
+        text.push_str(&format!(" {next} {next:?}"));
+        at = next;
+    }
+    text
 }
 
 /// Whether an address is of this machine.

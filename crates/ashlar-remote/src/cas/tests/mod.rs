@@ -1,9 +1,9 @@
 //! Against real servers, and against one in here that misbehaves.
 
-mod bars;
 mod bazel;
 mod fake;
 mod faults;
 mod given;
+mod memory;
 mod misbehaving;
 mod shared;

@@ -34,7 +34,7 @@ use reqwest::Method;
 use url::Url;
 
 use super::clock::{self, Clock};
-use super::{Change, LEASES, MANIFEST_LIMIT, Objects, Seen};
+use super::{Change, MANIFEST_LIMIT, Objects, Seen};
 use crate::depot::Body;
 use crate::http::retry::{self, Failure};
 use crate::http::{Client, Options, Request};
@@ -389,18 +389,6 @@ impl Objects for Bucket {
 
     fn tidy(&self, before: SystemTime) -> Result<u64, RemoteError> {
         Ok(self.abort_old_uploads(before)? + self.remove_old_claims(before)?)
-    }
-
-    fn may_write(&self) -> Result<Result<(), String>, RemoteError> {
-        let probe = format!("{LEASES}/write-{}", clock::unique());
-        match self.write(&probe, b"-") {
-            Ok(()) => {
-                self.remove(&probe)?;
-                Ok(Ok(()))
-            }
-            Err(RemoteError::Refused { why, .. }) => Ok(Err(why)),
-            Err(error) => Err(error),
-        }
     }
 
     fn facts(&self) -> Result<Vec<(String, String)>, RemoteError> {

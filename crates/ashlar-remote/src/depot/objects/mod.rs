@@ -114,7 +114,14 @@ pub(crate) trait Objects: Send + Sync {
     fn tidy(&self, before: SystemTime) -> Result<u64, RemoteError>;
 
     /// See [`super::Depot::may_write`].
-    fn may_write(&self) -> Result<Result<(), String>, RemoteError>;
+    fn may_write(&self) -> Result<Result<(), String>, RemoteError> {
+        let probe = format!("{LEASES}/write-{}", clock::unique());
+        match self.put(&probe, &Body::Bytes(b"-"[..].into()), 1, &Watch::NOBODY) {
+            Ok(()) => self.remove(&probe).map(|_| Ok(())),
+            Err(RemoteError::Refused { why, .. }) => Ok(Err(why)),
+            Err(error) => Err(error),
+        }
+    }
 
     /// See [`super::Depot::facts`].
     fn facts(&self) -> Result<Vec<(String, String)>, RemoteError>;

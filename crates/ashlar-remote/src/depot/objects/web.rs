@@ -18,7 +18,7 @@ use reqwest::header::SERVER;
 use url::Url;
 
 use super::clock::{self, Clock};
-use super::{BLOBS, Change, LEASES, MANIFEST_LIMIT, Objects, Seen};
+use super::{BLOBS, Change, MANIFEST_LIMIT, Objects, Seen};
 use crate::depot::Body;
 use crate::http::{Answer, Authorize, Client, Payload, Request};
 
@@ -335,18 +335,6 @@ impl Objects for Web {
     fn tidy(&self, _before: SystemTime) -> Result<u64, RemoteError> {
         // The server removes what it did not get whole.
         Ok(0)
-    }
-
-    fn may_write(&self) -> Result<Result<(), String>, RemoteError> {
-        let probe = format!("{LEASES}/write-{}", clock::unique());
-        match self.write(&probe, b"-".to_vec()) {
-            Ok(()) => {
-                self.remove(&probe)?;
-                Ok(Ok(()))
-            }
-            Err(RemoteError::Refused { why, .. }) => Ok(Err(why)),
-            Err(error) => Err(error),
-        }
     }
 
     fn facts(&self) -> Result<Vec<(String, String)>, RemoteError> {

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ashlar_store::RemoteError;
 
+use crate::http::innermost;
 use crate::http::retry::Failure;
 
 /// A failure of the room's own client on its way through the library below.
@@ -47,13 +48,4 @@ fn carried(error: &object_store::Error) -> Option<Failure> {
         at = error.source();
     }
     None
-}
-
-/// The text of the last cause: those before it have addresses with signatures in them.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut at = error;
-    while let Some(next) = at.source() {
-        at = next;
-    }
-    at.to_string()
 }

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::push::Sizes;
 use super::*;
 use crate::depot::contract_tests;
+use crate::http::all;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -84,17 +85,6 @@ fn manifest(depot: &Registry, note: &str, subject: Option<&Manifest>) -> Manifes
         });
     }
     Manifest { media_type: MANIFEST.to_owned(), bytes: document.to_string().into_bytes() }
-}
-
-/// All that an error says, to whoever asks in whatever way.
-fn all(error: &RemoteError) -> String {
-    let mut text = format!("{error} {error:?}");
-    let mut at: &dyn std::error::Error = error;
-    while let Some(next) = at.source() {
-        text.push_str(&format!(" {next} {next:?}"));
-        at = next;
-    }
-    text
 }
 
 fn tag(name: &str) -> Reference {
