@@ -247,10 +247,10 @@ impl Blobs {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let work = rustix::fs::openat(&self.home, "work", flags, Mode::empty())
             .map_err(failing("open", &*path))?;
-        // Where many files were removed a moment ago ext4 passes over each of their inodes for
-        // every new file, which makes new files a hundred times as expensive. The flag has it put
-        // each scratch folder, and so what is written there, into another part of the disk. Other
-        // file systems refuse it, and have no such trouble.
+        // Where many files were removed a moment ago ext4 looks at each of their inodes again for
+        // every new file, and passes over it: new files are slow there. The flag has it put each
+        // scratch folder, and so what is written there, into another part of the disk. Other file
+        // systems refuse it.
         let _ = rustix::fs::ioctl_getflags(&work)
             .and_then(|flags| rustix::fs::ioctl_setflags(&work, flags | IFlags::TOPDIR));
         let made = Workspace::create(&work, &path, "scratch")?;
