@@ -91,6 +91,9 @@ pub struct Create {
     /// Make an empty artifact of a folder that is not there, instead of failing.
     #[arg(long)]
     pub allow_missing: bool,
+    /// Pack everything, instead of a layer upon those of the artifact before.
+    #[arg(long)]
+    pub anew: bool,
     /// Sign with this private key (PEM, ed25519 or ECDSA P-256).
     #[arg(long, value_name = "KEY")]
     pub sign: Option<PathBuf>,

@@ -164,6 +164,7 @@ fn wanted(args: &Create) -> Result<(library::Create, BTreeMap<String, Vec<PathBu
         expires_after: args.expires_after.clone().filter(|time| !time.is_empty()),
         allow_missing: args.allow_missing,
         level: args.compression_level,
+        anew: args.anew,
         sign: args.sign.clone(),
     };
     Ok((create, results))

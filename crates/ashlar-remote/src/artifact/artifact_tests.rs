@@ -75,6 +75,7 @@ impl Ground {
             expires_after: None,
             allow_missing: false,
             level: None,
+            anew: false,
             sign: None,
         }
     }
@@ -667,3 +668,6 @@ fn what_another_left_under_the_tag_of_a_tree_is_not_signed() {
     wanted.level = Some(19);
     assert_eq!(made(&wanted).0, own);
 }
+
+#[path = "create_tests.rs"]
+mod create_tests;

@@ -41,7 +41,7 @@ pub(super) fn leave(
 
     // As a whole nothing may have changed.
     let mut same = BTreeMap::new();
-    if how.expires_after.is_none() {
+    if how.expires_after.is_none() && !how.anew {
         for (part, tree) in &wanted {
             if let Some(there) = depot.manifest(&Reference::Tag(near(part)))?
                 && let Some(image) = ImageManifest::decode(&there)

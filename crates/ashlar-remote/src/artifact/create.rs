@@ -10,7 +10,7 @@ use ashlar_store::{StoreError, Survey, Watch, survey};
 use rustix::fs::FlockOperation;
 
 use super::address::{Reference, Target};
-use super::destination::{DestinationError, is_waiting, lock};
+use super::destination::{DestinationError, all_allowed, is_waiting, lock};
 use super::layers::put;
 use super::manifest::{EMPTY_CONFIG, trusted};
 use super::native::How;
@@ -58,6 +58,8 @@ pub struct Create {
     pub allow_missing: bool,
     /// How hard to compress, 1 to 19.
     pub level: Option<i32>,
+    /// Pack everything, instead of building upon the layers of earlier artifacts.
+    pub anew: bool,
     /// A private key, PEM, to sign what references name with.
     pub sign: Option<PathBuf>,
 }
@@ -96,6 +98,7 @@ pub fn create(
         how: How {
             limits,
             expires_after: wanted.expires_after.as_deref(),
+            anew: wanted.anew,
             signer: signer.as_ref(),
         },
         signer: signer.as_ref(),
@@ -237,7 +240,11 @@ impl Creating<'_> {
             without.extend(waiting(&real));
         }
         match survey(&real, &without) {
-            Ok(found) => Ok(Some((Some(found), guard))),
+            Ok(found) => {
+                // What nobody could take must not be left.
+                all_allowed(found.tree())?;
+                Ok(Some((Some(found), guard)))
+            }
             Err(StoreError::Io { doing: "open", path: at, source }) if at == real => {
                 self.unreadable(path, source.kind()).map(Some)
             }

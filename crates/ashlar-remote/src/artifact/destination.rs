@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use ashlar_object::RelPath;
+use ashlar_object::{RelPath, Tree};
 use ashlar_store::Watch;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -142,6 +142,17 @@ pub(super) fn allowed(path: &RelPath) -> Result<(), DestinationError> {
         return Err(DestinationError::Reserved(path.under(Path::new(""))));
     }
     Ok(())
+}
+
+/// Refuses a tree in which any path has such a name.
+pub(super) fn all_allowed(tree: &Tree) -> Result<(), DestinationError> {
+    let mut names = Ok(());
+    tree.walk(|entry| {
+        if names.is_ok() {
+            names = allowed(entry.path);
+        }
+    });
+    names
 }
 
 /// Whether a name beside the folder `of` is that of a folder in which files wait for it.

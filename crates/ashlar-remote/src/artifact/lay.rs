@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ashlar_object::{Digest, Hasher, MOMENT, Meta, Node, RelPath, Time, Tree};
 use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 
-use super::destination::{DestinationError, allowed, failing};
+use super::destination::{DestinationError, all_allowed, failing};
 
 /// `O_NOFOLLOW` as the standard library takes it.
 pub(super) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
@@ -47,13 +47,7 @@ impl Laying {
         };
         let mut links = Vec::new();
         let mut whiteout = None;
-        let mut names = Ok(());
-        tree.walk(|entry| {
-            if names.is_ok() {
-                names = allowed(entry.path);
-            }
-        });
-        names?;
+        all_allowed(tree)?;
         tree.walk(|entry| match entry.node {
             Node::Dir(dir) => laying.dirs.push((entry.path.clone(), dir.meta().clone())),
             Node::File(file) => {

@@ -21,6 +21,8 @@ pub(super) const ANY: &str = "unknown";
 pub(super) struct How<'a> {
     pub limits: Limits,
     pub expires_after: Option<&'a str>,
+    /// Whether nothing that is there is built upon.
+    pub anew: bool,
     /// With whom images are signed: then only what this key has signed is built upon.
     pub signer: Option<&'a Signer>,
 }
@@ -73,6 +75,7 @@ pub(super) fn leave(
     let tag = format!("tree-{}", digest.hex());
     let near = near(lineage);
     if how.expires_after.is_none()
+        && !how.anew
         && let Some(there) = depot.manifest(&Reference::Tag(tag.clone()))?
         && let Some(image) = ImageManifest::decode(&there)
         && image.tree() == Some(digest)
@@ -132,7 +135,7 @@ pub(super) fn kept(stack: Option<&Stack>, keep: usize) -> Vec<(Layer, Toc)> {
     stack.map_or_else(Vec::new, |stack| stack.layers().iter().take(keep).cloned().collect())
 }
 
-/// The image that a tag leads to, if it is there, whole, and ours. What cannot be used is said
+/// The image that a tag leads to, if it is there, whole, and ours, and may be built upon. What cannot be used is said
 /// and gone without: it is only a help.
 pub(super) fn earlier(
     depot: &dyn Depot,
@@ -140,6 +143,9 @@ pub(super) fn earlier(
     how: &How<'_>,
     watch: &Watch<'_>,
 ) -> Result<Option<(Manifest, Stack)>, ArtifactError> {
+    if how.anew {
+        return Ok(None);
+    }
     let Some(manifest) = depot.manifest(&Reference::Tag(tag.to_owned()))? else {
         return Ok(None);
     };
