@@ -22,7 +22,7 @@ pub struct Options {
     pub folders: Vec<String>,
     /// Whether folders are listed, as JSON.
     pub listing: bool,
-    /// Whether it speaks HTTPS, with a certificate of [`Nginx::certificates`].
+    /// Whether it speaks HTTPS, with a certificate of [`Server::certificates`].
     pub tls: bool,
 }
 

@@ -19,7 +19,7 @@ pub struct Options {
     pub delete: bool,
     /// Whether it refuses every write, as when it is being maintained.
     pub read_only: bool,
-    /// Whether it speaks HTTPS, with a certificate of [`Registry::certificates`].
+    /// Whether it speaks HTTPS, with a certificate of [`Server::certificates`].
     pub tls: bool,
 }
 
