@@ -200,6 +200,7 @@ impl From<ArtifactError> for Failed {
             | ArtifactError::Unknown(_)
             | ArtifactError::Lost { .. }
             | ArtifactError::Damaged { .. }
+            | ArtifactError::Contradiction { .. }
             | ArtifactError::TooLarge { .. }
             | ArtifactError::Transfer { .. }
             | ArtifactError::Unpack { .. }

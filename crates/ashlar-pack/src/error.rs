@@ -42,6 +42,12 @@ pub enum PackError {
         /// What was found.
         reason: String,
     },
+    /// A blob that is not what its digest says.
+    #[error("the bytes of a layer are not {0}")]
+    WrongBlob(Digest),
+    /// A layer that is what its digest says, and says two things.
+    #[error("{0}")]
+    Contradiction(String),
     /// A table of contents that cannot be used.
     #[error("the table of contents of a layer cannot be used: {0}")]
     Toc(String),

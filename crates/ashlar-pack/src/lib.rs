@@ -10,6 +10,7 @@
 //! | `toc.rs` | the table of contents of one layer |
 //! | `stack.rs` | all layers of one image: where each content lies, and (`fold.rs`) their tree |
 //! | `fetch.rs` | reading contents out of a range of a layer |
+//! | `check.rs` | whether archive and table of contents of a layer say the same |
 //! | `archive/` | gzip'd tar archives as Konflux' trusted artifacts are |
 //!
 //! # A layer
@@ -30,6 +31,7 @@
 //! for is in the field `ashlar` of an entry, which others pass over: `name` and `link` (raw bytes,
 //! base64), `time` (seconds and nanoseconds, where an entry has a time of its own), `opaque`.
 
+mod check;
 mod entry;
 mod error;
 mod fetch;
@@ -45,6 +47,7 @@ mod write;
 
 pub mod archive;
 
+pub use check::check;
 pub use error::PackError;
 pub use fetch::Fetch;
 pub use layer::{Contents, Layer, Limits};

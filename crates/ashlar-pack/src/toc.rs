@@ -31,7 +31,7 @@ const FIRST: [&str; 2] = [
     "io.containers.zstd-chunked.manifest-position",
 ];
 /// The annotation with the place of the tar-split: offset, length, uncompressed length.
-const SPLIT: &str = "io.github.containers.zstd-chunked.tarsplit-position";
+pub(crate) const SPLIT: &str = "io.github.containers.zstd-chunked.tarsplit-position";
 
 /// The only type of table there is.
 const CRFS: u64 = 1;
@@ -151,6 +151,9 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
+    /// How many bytes a footer has: seven numbers and a mark.
+    pub const FOOTER: u64 = 64;
+
     /// Compresses the table of these entries.
     pub fn new(
         items: &[Item],

@@ -103,6 +103,19 @@ pub enum ArtifactError {
         /// What.
         what: String,
     },
+    /// A layer is what its digest says, and gives other files to who reads it as an archive than to
+    /// who reads its table of contents.
+    #[error(
+        "{place} has a {what} that contradicts itself: {why}; whoever made it is not to be trusted"
+    )]
+    Contradiction {
+        /// Where.
+        place: String,
+        /// What.
+        what: String,
+        /// How.
+        why: String,
+    },
     /// It has more than any artifact of ours.
     #[error("the {what} at {place} has more layers or entries than an artifact may have")]
     TooLarge {

@@ -1,10 +1,11 @@
 //! Whether all of an artifact is there and right: every byte is read, nothing is written.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 
-use ashlar_object::{Digest, Hasher};
+use ashlar_object::Digest;
+use ashlar_pack::{Layer, PackError, Toc};
 use ashlar_store::{RemoteError, Watch};
 
 use super::address::Reference;
@@ -25,7 +26,8 @@ pub struct Verified {
     pub bytes: u64,
 }
 
-/// Reads an artifact to its last byte and compares everything with its digest; with `keys` (PEM
+/// Reads an artifact to its last byte and compares everything with its digest, and archives with
+/// tables of contents; with `keys` (PEM
 /// files) one of them must have signed it.
 ///
 /// # Errors
@@ -59,49 +61,43 @@ pub fn verify(
             composite.parts.iter().map(|(name, _)| part(name)).collect::<Result<_, _>>()?
         }
     };
-    let layers: BTreeSet<Digest> = placed
+    let layers: BTreeMap<Digest, &(Layer, Toc)> = placed
         .iter()
         .flat_map(|placed| placed.stack.layers())
-        .map(|(layer, _)| layer.digest)
+        .map(|layer| (layer.0.digest, layer))
         .collect();
-    let layers: Vec<Digest> = layers.into_iter().collect();
-    in_parallel(&layers, 4, |layer| whole(&*depot, layer, watch))?;
     verified.blobs = layers.len() as u64;
-    verified.bytes = layers.iter().map(|layer| layer.size).sum();
+    verified.bytes = layers.keys().map(|digest| digest.size).sum();
+    let layers: Vec<&(Layer, Toc)> = layers.into_values().collect();
+    in_parallel(&layers, 4, |layer| whole(&*depot, layer, watch))?;
     verified.contents = contents(&*depot, &placed, watch)?;
     Ok(verified)
 }
 
-/// Reads a blob to its end.
-fn whole(depot: &dyn Depot, blob: &Digest, watch: &Watch<'_>) -> Result<(), ArtifactError> {
-    let what = || format!("blob sha256:{}", blob.hex());
+/// Reads a layer to its end: its archive must be what its table of contents says, so that everybody
+/// gets the same files, whichever of the two he reads.
+fn whole(
+    depot: &dyn Depot,
+    (layer, toc): &(Layer, Toc),
+    watch: &Watch<'_>,
+) -> Result<(), ArtifactError> {
+    let what = || format!("blob sha256:{}", layer.digest.hex());
     let place = || depot.place().to_owned();
-    let Some(reader) = depot.open_blob(blob, 0..blob.size)? else {
+    let Some(reader) = depot.open_blob(&layer.digest, 0..layer.digest.size)? else {
         return Err(ArtifactError::Lost { place: place(), what: what() });
     };
-    let mut hashing = Counting(Hasher::new());
-    let read = io::copy(&mut Watched { inner: reader, watch }, &mut hashing);
+    let checked = ashlar_pack::check(layer, toc, &mut Watched { inner: reader, watch });
     if !(watch.go_on)() {
         return Err(RemoteError::Stopped.into());
     }
-    read.map_err(|source| ArtifactError::Transfer { place: place(), what: what(), source })?;
-    if hashing.0.finish() == *blob {
-        return Ok(());
-    }
-    Err(ArtifactError::Damaged { place: place(), what: what() })
-}
-
-struct Counting(Hasher);
-
-impl io::Write for Counting {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    checked.map_err(|error| match error {
+        PackError::Read(source) => ArtifactError::Transfer { place: place(), what: what(), source },
+        PackError::WrongBlob(_) => ArtifactError::Damaged { place: place(), what: what() },
+        PackError::Contradiction(why) => {
+            ArtifactError::Contradiction { place: place(), what: what(), why }
+        }
+        other => other.into(),
+    })
 }
 
 /// Reads every content once out of the layers.
