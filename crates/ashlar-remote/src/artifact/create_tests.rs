@@ -108,7 +108,7 @@ fn verifying_finds_an_archive_that_is_not_what_its_table_says() {
     };
     put(image["layers"][0]["digest"].as_str().unwrap(), &blob);
     put(image["config"]["digest"].as_str().unwrap(), &evil_config);
-    let manifest = Manifest { media_type: MANIFEST.to_owned(), bytes: text.into_bytes().into() };
+    let manifest = Manifest { media_type: MANIFEST.to_owned(), bytes: text.into_bytes() };
     depot.put_manifest(&manifest, &[]).unwrap();
     let forged = Reference { hash: manifest.digest().hash, ..made[0].clone() };
     let error = verify(&forged, &[], &Access::default(), &Watch::NOBODY).unwrap_err().to_string();
