@@ -178,6 +178,9 @@ pub struct Collected {
     pub bytes: u64,
     /// How many bytes are left, where that can be told.
     pub left: Option<u64>,
+    /// Whether the bytes are only free after a collection of the place's own: nothing refers to
+    /// them any more.
+    pub later: bool,
 }
 
 /// What can go wrong with a remote. Misses are no errors. No text in here has a credential in it.

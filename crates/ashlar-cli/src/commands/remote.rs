@@ -198,16 +198,24 @@ fn collect(globals: &Globals, one: &Opened, limits: Limits) -> Result<Exit, Fail
         show::line(&json!({
             "event": "remote-gc", "remote": name, "results": collected.results,
             "blobs": collected.blobs, "freed": collected.bytes, "left": collected.left,
+            "later": collected.later,
         }));
         return Ok(Exit::Done);
     }
     let left = collected.left.map(|left| format!(", {} left", bytes(left))).unwrap_or_default();
-    eprintln!(
-        "removed {} and {} from {name}: {} freed{left}",
-        n(collected.results, "result"),
-        n(collected.blobs, "blob"),
-        bytes(collected.bytes),
-    );
+    let (results, blobs) = (n(collected.results, "result"), n(collected.blobs, "blob"));
+    let size = bytes(collected.bytes);
+    if collected.later {
+        eprintln!("removed {results} from {name}: {blobs}, {size}, not needed any more{left}");
+        if collected.bytes > 0 {
+            eprintln!(
+                "the registry frees the bytes at its own collection: `docker-registry \
+                 garbage-collect CONFIG` where it runs, while nobody pushes"
+            );
+        }
+    } else {
+        eprintln!("removed {results} and {blobs} from {name}: {size} freed{left}");
+    }
     if limits.max_size.zip(collected.left).is_some_and(|(max, left)| left > max) {
         eprintln!("what is left is too young to be removed, or needed by what is");
     }

@@ -71,6 +71,10 @@ pub(super) fn leave(
             same.insert(part, manifest);
         }
     }
+    if !depot.forgets() {
+        // Nothing led to them yet, so that a collection may have removed them: they are small.
+        same.values().try_for_each(|manifest| depot.put_manifest(manifest, &[]))?;
+    }
     let listed: Vec<(String, Option<String>, Digest)> = wanted
         .iter()
         .filter_map(|(part, _)| {

@@ -12,7 +12,10 @@
 //! Safe beside readers and writers, because nothing goes that was written, used or relied on within
 //! the grace period, tags go before what they point to, and whether something is still old is looked
 //! at again right before it goes. Who reads a result that goes finds a miss.
+//!
+//! Registries tell no times and list no blobs: for them there is [`dated`].
 
+pub(crate) mod dated;
 mod reach;
 
 use std::collections::{HashMap, HashSet};
@@ -23,7 +26,7 @@ use ashlar_object::Digest;
 use ashlar_store::{Collected, Limits, RemoteError, RemoteStat, Watch};
 
 use super::objects::in_parallel;
-use super::{Depot, Reference};
+use super::{Depot, Manifest, Reference};
 use reach::{Hash, Links, Reach};
 
 /// What is younger than this is not collected, unless told otherwise.
@@ -80,18 +83,14 @@ pub(crate) fn collect(
 ) -> Result<Collected, RemoteError> {
     let now = depot.now()?;
     let before = now.checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
-    let (tags, manifests) = read_tags(depot, before, watch)?;
+    // Where the time is not known, nothing is known to be old.
+    let (tags, manifests) =
+        read_tags(depot, &depot.tags()?, &|_, used, _| used.unwrap_or(before), watch)?;
     go_on(watch)?;
     // Blobs are listed after the tags: what a tag needs was there before the tag.
     let blobs = depot.blobs()?;
     let sizes = blobs.iter().map(|(digest, _)| (digest.hash, digest.size)).collect();
-    let mut about: HashMap<Hash, Vec<Hash>> = HashMap::new();
-    for tag in &tags {
-        if let Kind::Referrers(subject) | Kind::Attached(subject) = kind(&tag.name) {
-            about.entry(subject).or_default().extend(tag.manifest);
-        }
-    }
-    let mut reach = Reach::new(depot, sizes, about, manifests);
+    let mut reach = Reach::new(depot, sizes, about(&tags), manifests);
 
     let (keep, drop) = choose(&tags, &mut reach, limits, now, before)?;
     let results = remove_results(depot, &tags, &drop, &keep, before, &mut reach, watch)?;
@@ -105,6 +104,17 @@ pub(crate) fn collect(
 
 fn go_on(watch: &Watch<'_>) -> Result<(), RemoteError> {
     if (watch.go_on)() { Ok(()) } else { Err(RemoteError::Stopped) }
+}
+
+/// What has a list of referrers, with what is tagged as being about it.
+fn about(tags: &[Tag]) -> HashMap<Hash, Vec<Hash>> {
+    let mut about: HashMap<Hash, Vec<Hash>> = HashMap::new();
+    for tag in tags {
+        if let Kind::Referrers(subject) | Kind::Attached(subject) = kind(&tag.name) {
+            about.entry(subject).or_default().extend(tag.manifest);
+        }
+    }
+    about
 }
 
 fn kind(tag: &str) -> Kind {
@@ -133,35 +143,38 @@ fn is_hex_after(tag: &str, prefix: &str, digits: usize) -> bool {
     })
 }
 
-/// All tags with what they point to. One that points to nothing sensible stands for itself only:
+/// From what a tag is, what the place says of its time, and the manifest, to when it was used.
+type Used<'a> = dyn Fn(Kind, Option<SystemTime>, Option<&Manifest>) -> SystemTime + Sync + 'a;
+
+/// Tags with what they point to. One that points to nothing sensible stands for itself only:
 /// it goes when it is old, unless people made it.
 fn read_tags(
     depot: &dyn Depot,
-    before: SystemTime,
+    listed: &[(String, Option<SystemTime>)],
+    when: &Used<'_>,
     watch: &Watch<'_>,
 ) -> Result<(Vec<Tag>, HashMap<Hash, Links>), RemoteError> {
-    let listed = depot.tags()?;
     let mut tags = Vec::with_capacity(listed.len());
     let mut manifests = HashMap::new();
-    for ((name, used), read) in in_parallel(&listed, |(name, _)| {
+    for ((name, _), read) in in_parallel(listed, |(name, used)| {
         go_on(watch)?;
-        if let Kind::Referrers(_) = kind(name) {
-            return Ok(None);
+        let what = kind(name);
+        if let Kind::Referrers(_) = what {
+            return Ok((when(what, *used, None), None));
         }
         match depot.manifest(&Reference::Tag(name.clone())) {
             Ok(manifest) => {
-                Ok(manifest.map(|manifest| (manifest.digest().hash, Links::of(&manifest.bytes))))
+                let links = |of: &Manifest| (of.digest().hash, Links::of(&of.bytes));
+                Ok((when(what, *used, manifest.as_ref()), manifest.as_ref().map(links)))
             }
             Err(RemoteError::Wrong { why, .. }) => {
                 (watch.warn)(format!("{}: the tag {name}: {why}", depot.place()));
-                Ok(None)
+                Ok((when(what, *used, None), None))
             }
             Err(error) => Err(error),
         }
     }) {
-        // Where the time is not known, nothing is known to be old.
-        let used = used.unwrap_or(before);
-        let read = read?;
+        let (used, read) = read?;
         tags.push(Tag { name: name.clone(), used, manifest: read.as_ref().map(|(hash, _)| *hash) });
         manifests.extend(read);
     }
@@ -322,5 +335,6 @@ fn sweep(
     }
     let (blobs_removed, bytes) = (count.into_inner(), bytes.into_inner());
     let all: u64 = blobs.iter().map(|(digest, _)| digest.size).sum();
-    Ok(Collected { results: 0, blobs: blobs_removed, bytes, left: Some(all.saturating_sub(bytes)) })
+    let left = Some(all.saturating_sub(bytes));
+    Ok(Collected { results: 0, blobs: blobs_removed, bytes, left, later: false })
 }

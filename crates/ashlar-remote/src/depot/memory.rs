@@ -15,6 +15,8 @@ use serde_json::Value;
 use super::objects::{hash_of, hashes};
 use super::{Body, Depot, Descriptor, Manifest, Reference};
 
+type Happens = Box<dyn FnOnce() + Send>;
+
 #[derive(Clone, Default)]
 pub(crate) struct MemoryDepot(Arc<Inner>);
 
@@ -23,6 +25,8 @@ struct Inner {
     state: Mutex<State>,
     /// How many calls still succeed, plus one; 0: all.
     left: AtomicI64,
+    /// What happens right before the next call that begins like that.
+    before: Mutex<Option<(&'static str, Happens)>>,
 }
 
 #[derive(Default)]
@@ -52,12 +56,21 @@ impl MemoryDepot {
         self.0.left.store(0, Ordering::SeqCst);
     }
 
+    /// Lets something happen right before the next call whose line in the log begins like that.
+    pub fn before(&self, call: &'static str, happens: impl FnOnce() + Send + 'static) {
+        *self.0.before.lock().unwrap() = Some((call, Box::new(happens)));
+    }
+
     /// Forgets and returns what was done.
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.state().log)
     }
 
     fn call(&self, what: String) -> Result<MutexGuard<'_, State>, RemoteError> {
+        let happens = self.0.before.lock().unwrap().take_if(|(call, _)| what.starts_with(*call));
+        if let Some((_, happens)) = happens {
+            happens();
+        }
         let left = self.0.left.load(Ordering::SeqCst);
         if left > 0 && self.0.left.fetch_sub(1, Ordering::SeqCst) <= 1 {
             self.0.left.store(1, Ordering::SeqCst);
@@ -86,7 +99,8 @@ fn lacks(state: &State, manifest: &Manifest) -> Option<String> {
         }
     }
     let mut named = Vec::new();
-    if parsed["artifactType"] == "application/vnd.ashlar.result.v1+json" {
+    // A registry knows nothing of what is in a config.
+    if !state.keeps && parsed["artifactType"] == "application/vnd.ashlar.result.v1+json" {
         let config = hash_of(parsed["config"]["digest"].as_str()?).unwrap();
         let config: Value = serde_json::from_slice(&state.blobs[&config]).unwrap();
         hashes(&config, &mut named);
@@ -217,6 +231,12 @@ impl Depot for MemoryDepot {
 
     fn forgets(&self) -> bool {
         !self.state().keeps
+    }
+
+    fn remove_manifest(&self, hash: &[u8; 32]) -> Result<bool, RemoteError> {
+        let mut state = self.call("remove manifest".to_owned())?;
+        state.tags.retain(|_, to| to != hash);
+        Ok(state.manifests.remove(hash).is_some())
     }
 
     fn may_write(&self) -> Result<Result<(), String>, RemoteError> {

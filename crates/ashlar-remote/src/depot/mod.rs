@@ -77,9 +77,25 @@ pub(crate) trait Depot: Send + Sync {
     fn remove_blob(&self, digest: &Digest, before: SystemTime) -> Result<bool, RemoteError>;
 
     /// Whether blobs are removed by age, as [`Depot::remove_blob`] does: then who relies on one
-    /// has to make it young, by asking whether it is there.
+    /// has to make it young, by asking whether it is there. Otherwise the place tells no times,
+    /// manifests are removed one by one ([`Depot::remove_manifest`]), and who points to something
+    /// looks afterwards whether it is still there.
     fn forgets(&self) -> bool {
         true
+    }
+
+    /// Whether manifests may be removed, before any is.
+    fn may_remove(&self) -> Result<(), RemoteError> {
+        Ok(())
+    }
+
+    /// Removes a manifest with all tags that lead to it; blobs that nothing needs then are the
+    /// place's own business. `false` when it is not there.
+    fn remove_manifest(&self, _hash: &[u8; 32]) -> Result<bool, RemoteError> {
+        Err(RemoteError::Unsupported {
+            place: self.place().to_owned(),
+            what: "remove manifests one by one".to_owned(),
+        })
     }
 
     /// What time it is there: the clock that the times of blobs and tags go by.

@@ -2,6 +2,7 @@
 //! give the same bytes.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use ashlar_object::{ActionResult, Digest, StepKey};
 use ashlar_pack::{Layer, Toc};
@@ -9,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::depot::collect::dated::Says;
 use crate::depot::{Descriptor, Manifest};
 
 /// The media type of a manifest.
@@ -128,6 +130,22 @@ pub(crate) fn digest_of_text(hash: &[u8; 32]) -> String {
 pub(super) fn inlined(descriptor: &Descriptor) -> Option<Vec<u8>> {
     let bytes = STANDARD.decode(descriptor.data.as_ref()?).ok()?;
     (Some(Digest::of(&bytes)) == blob_of(descriptor)).then_some(bytes)
+}
+
+/// What a manifest says of itself to those who collect.
+pub(crate) fn says(manifest: &Manifest) -> Says {
+    if let Ok(image) = ResultImage::decode(manifest) {
+        let started = image.result.started;
+        // Before 1970 is as good as never.
+        let seconds = u64::try_from(started.seconds).unwrap_or_default();
+        let since = Duration::new(seconds, started.nanos).saturating_add(image.result.took);
+        // Farther away than clocks can tell is no time at all.
+        return SystemTime::UNIX_EPOCH.checked_add(since).map_or(Says::Other, Says::Made);
+    }
+    match TreeImage::decode(manifest.clone()) {
+        Ok(_) => Says::Tree,
+        Err(_) => Says::Other,
+    }
 }
 
 /// The tag of the image of a tree.

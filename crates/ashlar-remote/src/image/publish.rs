@@ -8,7 +8,9 @@ use ashlar_pack::Contents;
 use ashlar_store::{Moved, Publication, RemoteError, Store, StoreError, read_tree};
 
 use super::lookup::Known;
-use super::manifest::{ResultImage, action_tag, describe, describe_log, step_tag, tree_tag};
+use super::manifest::{
+    ResultImage, TreeImage, action_tag, blob_of, describe, describe_log, step_tag, tree_tag,
+};
 use super::provenance;
 use super::pull::manifest_if_any;
 use super::push::{Revision, note_lineage, push_tree, put_bytes};
@@ -16,6 +18,9 @@ use super::sign::{Signer, Trust, Word, sign_manifest};
 use super::spool::{Spool, Stop};
 use super::transfer::{SMALL, Transfer, in_parallel};
 use crate::depot::{Body, Descriptor, Manifest, Reference};
+
+/// How often it is looked whether what was left stays.
+const LOOKS: u32 = 4;
 
 /// Contents out of a store.
 pub(crate) struct Stored<'a>(pub &'a dyn Store);
@@ -113,6 +118,10 @@ pub(super) fn publish(
     } else {
         depot.put_manifest(&manifest, &tags)?;
     }
+    if !depot.forgets() {
+        let left = Left { tags: &tags, manifest: &manifest, image: &pushed.image };
+        stays(transfer, &left, publication, trust)?;
+    }
     if pushed.fresh {
         note_lineage(transfer, &publication.lineage, &pushed.image)?;
         known.trust_again(&outputs);
@@ -189,6 +198,84 @@ fn stands(
         Ask::Provenance => has_provenance(transfer, &there.manifest.digest(), signer),
     })?;
     Ok(answers.into_iter().all(|good| good))
+}
+
+/// What was left.
+struct Left<'a> {
+    tags: &'a [String],
+    manifest: &'a Manifest,
+    image: &'a TreeImage,
+}
+
+/// Makes sure that a result that was left is still all there, where a collection cannot tell what
+/// is young: it may have removed what nothing led to yet. Who collects looks afterwards in the same
+/// way, so that one of both sees it.
+fn stays(
+    transfer: &Transfer<'_>,
+    left: &Left<'_>,
+    publication: &Publication,
+    trust: &Trust,
+) -> Result<(), RemoteError> {
+    enum Look<'a> {
+        Tag(&'a String),
+        Tree,
+        Signature(Descriptor),
+        Provenance,
+    }
+    let (depot, signer) = (transfer.depot, trust.signer.as_ref());
+    let (digest, image) = (left.manifest.digest(), left.image.digest());
+    let described = describe(&left.manifest.media_type, &digest);
+    let mut looks = vec![Look::Tree];
+    if signer.is_some() {
+        looks.extend([left.image.descriptor(), described.clone()].map(Look::Signature));
+    }
+    looks.extend(publication.provenance.as_ref().map(|_| Look::Provenance));
+    // The tags last, as ever.
+    looks.extend(left.tags.iter().map(Look::Tag));
+    for _ in 0..LOOKS {
+        // A tag that leads elsewhere is somebody else's result of the same step.
+        let there = in_parallel(&looks, SMALL, |look| match look {
+            Look::Tag(tag) => Ok(depot.manifest(&Reference::Tag((*tag).clone()))?.is_some()),
+            Look::Tree => Ok(depot.manifest(&Reference::Hash(image.hash))?.is_some()),
+            Look::Signature(of) => {
+                blob_of(of).map_or(Ok(true), |of| Ok(trust.word(depot, &of)? == Word::Own))
+            }
+            Look::Provenance => has_provenance(transfer, &digest, signer),
+        })?;
+        let tags = &there[looks.len() - left.tags.len()..];
+        // Without any tag it was collected as a whole, because it is old: that is no gap.
+        if there.iter().all(|there| *there) || !tags.contains(&true) {
+            return Ok(());
+        }
+        transfer.go_on()?;
+        for (look, _) in looks.iter().zip(&there).filter(|(_, there)| !**there) {
+            match (look, signer, &publication.provenance) {
+                (Look::Tag(tag), _, _) => {
+                    depot.put_manifest(left.manifest, std::slice::from_ref(*tag))?;
+                }
+                (Look::Tree, _, _) => {
+                    let tag = tree_tag(&publication.result.outputs);
+                    depot.put_manifest(&left.image.manifest, &[tag])?;
+                }
+                (Look::Signature(of), Some(signer), _) => {
+                    sign_manifest(depot, of, signer, &transfer.watch)?;
+                }
+                (Look::Provenance, _, Some(predicate)) => {
+                    let about = (&image, &digest);
+                    provenance::attach(
+                        depot,
+                        &described,
+                        about,
+                        predicate,
+                        signer,
+                        &transfer.watch,
+                    )?;
+                }
+                (Look::Signature(_), None, _) | (Look::Provenance, _, None) => {}
+            }
+        }
+    }
+    Err(transfer.wrong("a result that was left", "others remove parts of it without end"))
 }
 
 /// Whether a tag leads to a manifest.

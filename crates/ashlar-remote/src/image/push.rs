@@ -105,6 +105,10 @@ fn push(
             && word != Word::Nobodys
             && are_there(transfer, image.document.layers.iter().chain([&image.document.config]))?
         {
+            if !transfer.depot.forgets() {
+                // It may be about to be removed, because nothing led to it: it is small.
+                transfer.depot.put_manifest(&image.manifest, std::slice::from_ref(&tag))?;
+            }
             if let (Word::Accepted, Some(signer)) = (word, &revision.trust.signer) {
                 sign_manifest(transfer.depot, &image.descriptor(), signer, &transfer.watch)?;
             }

@@ -11,7 +11,7 @@ use ashlar_store::{
 };
 
 use super::lookup::{Known, Sighting, look_up};
-use super::manifest::{TreeImage, action_tag, blob_of, inlined, step_tag, tree_tag};
+use super::manifest::{TreeImage, action_tag, blob_of, inlined, says, step_tag, tree_tag};
 use super::publish::publish;
 use super::pull::{Flaw, open_tree, pull_into, tree_of};
 use super::sign::Trust;
@@ -317,7 +317,11 @@ impl Remote for ImageRemote {
     }
 
     fn collect(&self, limits: Limits, watch: &Watch<'_>) -> Result<Collected, RemoteError> {
-        depot::collect::collect(&*self.depot, limits, depot::collect::GRACE, watch)
+        let grace = depot::collect::GRACE;
+        if self.depot.forgets() {
+            return depot::collect::collect(&*self.depot, limits, grace, watch);
+        }
+        depot::collect::dated::collect(&*self.depot, limits, grace, &says, watch)
     }
 
     fn provenance(&self, found: &Found) -> Result<Option<Vec<u8>>, RemoteError> {

@@ -2,7 +2,10 @@
 
 use snapbox::str;
 
-use super::{project, with_folder};
+use ashlar_testbed::docker_registry;
+use ashlar_testbed::registry::Options;
+
+use super::{elsewhere, from, project, with_folder};
 use crate::snapshot;
 
 #[test]
@@ -79,4 +82,59 @@ fn what_a_folder_holds() {
     assert!(stat["bytes"].as_u64().unwrap() > 0, "{stat}");
     let ran = project.run(&["remote", "gc", "team", "--max-size", "1G"]).good();
     assert!(ran.err.starts_with("removed 0 results and 0 blobs from team"), "{}", ran.err);
+}
+
+#[test]
+fn a_registry_is_collected() {
+    let mut registry = docker_registry(&Options { delete: true, ..Options::default() });
+    let project = project(&format!("oci://{}/firmware/results", registry.host()), "");
+    project.run(&["build"]).good();
+    // All is younger than an hour.
+    let ran = project.run(&["remote", "gc", "team", "--max-size", "1"]).good();
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
+removed 0 results from team: 0 blobs, 0 bytes, not needed any more, [..] left
+what is left is too young to be removed, or needed by what is
+
+"#]],
+    );
+    // Trees that no result leads to go at once.
+    let tags = "docker/registry/v2/repositories/firmware/results/_manifests/tags";
+    for tag in std::fs::read_dir(registry.data().join(tags)).unwrap() {
+        let path = tag.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !name.starts_with("tree-") && !name.starts_with("near-") {
+            std::fs::remove_dir_all(&path).unwrap();
+        }
+    }
+    let args = ["remote", "gc", "team", "--max-age", "90d"];
+    let ran = project.run(&args).good();
+    snapshot::eq(
+        &project,
+        &ran.err,
+        str![[r#"
+removed 0 results from team: [..] blobs, [..], not needed any more, 0 bytes left
+the registry frees the bytes at its own collection: `docker-registry garbage-collect CONFIG` where it runs, while nobody pushes
+
+"#]],
+    );
+    // What is built upon such a place is whole.
+    registry.collect_garbage();
+    project.run(&["push", "--json"]).good();
+    let ran = elsewhere(&project, "second", &["build", "--json"]).good();
+    assert_eq!(from(&ran), "app:team beside:team lib:team one:team two:team");
+    let args = [&args[..], &["--json"]].concat();
+    let gc = project.run(&args).good().events().pop().unwrap();
+    assert_eq!((&gc["results"], &gc["later"]), (&0.into(), &true.into()), "{gc}");
+}
+
+#[test]
+fn a_registry_that_removes_nothing_says_who_can_change_that() {
+    let registry = docker_registry(&Options::default());
+    let project = project(&format!("oci://{}/firmware/results", registry.host()), "");
+    let ran = project.run(&["remote", "gc", "team", "--max-age", "90d"]);
+    assert_ne!(ran.code, 0);
+    ran.says("let the registry's administrator enable deletion");
 }

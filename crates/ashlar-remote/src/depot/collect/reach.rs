@@ -17,6 +17,8 @@ pub(super) type Hash = [u8; 32];
 pub(super) struct Reach<'a> {
     depot: &'a dyn Depot,
     sizes: HashMap<Hash, u64>,
+    /// Whether sizes are learned from manifests, because the place lists none.
+    learns: bool,
     reached: HashSet<Hash>,
     bytes: u64,
     /// What others say something about, with those that are tagged as such: they stay with it.
@@ -27,7 +29,11 @@ pub(super) struct Reach<'a> {
 
 /// What a manifest refers to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Links(Vec<Link>);
+pub(super) struct Links {
+    links: Vec<Link>,
+    /// How many bytes the manifest itself has; 0 when there is none.
+    size: u64,
+}
 
 /// Something that a manifest refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,8 @@ struct Link {
     to: Hash,
     /// Whether it may be a manifest itself.
     manifest: bool,
+    /// How many bytes it is said to have.
+    size: Option<u64>,
 }
 
 impl<'a> Reach<'a> {
@@ -46,7 +54,50 @@ impl<'a> Reach<'a> {
         about: HashMap<Hash, Vec<Hash>>,
         known: HashMap<Hash, Links>,
     ) -> Self {
-        Self { depot, sizes, reached: HashSet::new(), bytes: 0, about, known }
+        Self { depot, sizes, learns: false, reached: HashSet::new(), bytes: 0, about, known }
+    }
+
+    /// As [`Reach::new`], where the sizes are what manifests say.
+    pub fn learning(
+        depot: &'a dyn Depot,
+        about: HashMap<Hash, Vec<Hash>>,
+        known: HashMap<Hash, Links>,
+    ) -> Self {
+        let mut new = Self::new(depot, HashMap::new(), about, HashMap::new());
+        new.learns = true;
+        new.learn(known);
+        new
+    }
+
+    /// Takes in manifests that were read.
+    pub fn learn(&mut self, manifests: HashMap<Hash, Links>) {
+        for (hash, links) in manifests {
+            self.note(hash, links);
+        }
+    }
+
+    /// Takes in what is tagged as being about something.
+    pub fn learn_about(&mut self, about: HashMap<Hash, Vec<Hash>>) {
+        for (subject, referrers) in about {
+            self.about.entry(subject).or_default().extend(referrers);
+        }
+    }
+
+    fn note(&mut self, hash: Hash, links: Links) {
+        if self.learns {
+            self.sizes.insert(hash, links.size);
+            for link in &links.links {
+                if let Some(size) = link.size {
+                    self.sizes.entry(link.to).or_insert(size);
+                }
+            }
+        }
+        self.known.insert(hash, links);
+    }
+
+    /// Whether something was read and is a manifest.
+    pub fn is_manifest(&self, hash: &Hash) -> bool {
+        self.known.get(hash).is_some_and(|links| links.size > 0)
     }
 
     /// Whether something is reached.
@@ -88,7 +139,8 @@ impl<'a> Reach<'a> {
         self.referrers(subject)?.into_iter().try_for_each(|hash| self.add(hash))
     }
 
-    fn referrers(&self, subject: &Hash) -> Result<Vec<Hash>, RemoteError> {
+    /// What refers to something.
+    pub fn referrers(&self, subject: &Hash) -> Result<Vec<Hash>, RemoteError> {
         let size = self.size(subject);
         match self.depot.referrers(&ashlar_object::Digest { hash: *subject, size }) {
             Ok(referrers) => Ok(referrers.iter().filter_map(|one| hash_of(&one.digest)).collect()),
@@ -97,21 +149,22 @@ impl<'a> Reach<'a> {
         }
     }
 
-    fn size(&self, hash: &Hash) -> u64 {
+    /// How many bytes something has, as far as that is known.
+    pub fn size(&self, hash: &Hash) -> u64 {
         self.sizes.get(hash).copied().unwrap_or(0)
     }
 
     /// A manifest, all that it needs and what refers to any of it, as far as not reached yet.
-    fn closure(&mut self, manifest: Hash) -> Result<Vec<Hash>, RemoteError> {
+    pub fn closure(&mut self, manifest: Hash) -> Result<Vec<Hash>, RemoteError> {
         let mut found = HashSet::new();
-        let mut to_do = vec![Link { to: manifest, manifest: true }];
+        let mut to_do = vec![Link { to: manifest, manifest: true, size: None }];
         while let Some(link) = to_do.pop() {
             if self.reached.contains(&link.to) || !found.insert(link.to) {
                 continue;
             }
             if let Some(tagged) = self.about.get(&link.to) {
                 let referrers = self.referrers(&link.to)?.into_iter().chain(tagged.iter().copied());
-                to_do.extend(referrers.map(|to| Link { to, manifest: true }));
+                to_do.extend(referrers.map(|to| Link { to, manifest: true, size: None }));
             }
             if link.manifest {
                 to_do.extend_from_slice(self.links(link.to)?);
@@ -128,9 +181,9 @@ impl<'a> Reach<'a> {
                 Ok(None) | Err(RemoteError::Wrong { .. }) => Links::default(),
                 Err(error) => return Err(error),
             };
-            self.known.insert(hash, links);
+            self.note(hash, links);
         }
-        Ok(self.known.get(&hash).map_or(&[], |links| links.0.as_slice()))
+        Ok(self.known.get(&hash).map_or(&[], |links| links.links.as_slice()))
     }
 }
 
@@ -138,11 +191,14 @@ impl Links {
     /// What a manifest refers to. In configs and annotations anything that looks like a digest counts:
     /// rather something stays too long than that something goes that is needed.
     pub fn of(bytes: &[u8]) -> Self {
-        let Ok(parsed) = serde_json::from_slice::<Value>(bytes) else { return Self::default() };
+        let size = bytes.len() as u64;
+        let Ok(parsed) = serde_json::from_slice::<Value>(bytes) else {
+            return Self { links: Vec::new(), size };
+        };
         let mut links = Vec::new();
         let mut add = |descriptor: &Value, manifest: bool| {
             if let Some(to) = descriptor["digest"].as_str().and_then(hash_of) {
-                links.push(Link { to, manifest });
+                links.push(Link { to, manifest, size: descriptor["size"].as_u64() });
             }
         };
         add(&parsed["config"], false);
@@ -159,7 +215,7 @@ impl Links {
         {
             hashes(&config, &mut named);
         }
-        links.extend(named.into_iter().map(|to| Link { to, manifest: true }));
-        Self(links)
+        links.extend(named.into_iter().map(|to| Link { to, manifest: true, size: None }));
+        Self { links, size }
     }
 }

@@ -33,8 +33,8 @@ const REMOVED: &str = "application/vnd.ashlar.removed.v1+json";
 const LOOKS: u32 = 4;
 const AGAIN: Duration = Duration::from_millis(60);
 /// Why nothing can be removed, and what to do.
-const DISABLED: &str = "delete: deletion must be enabled in the registry (docker-registry: \
-                        `storage.delete.enabled: true`)";
+const DISABLED: &str = "delete: let the registry's administrator enable deletion (docker-registry: \
+                        REGISTRY_STORAGE_DELETE_ENABLED=true, or `storage.delete.enabled: true`)";
 
 /// A manifest by tag or digest within a repository.
 fn name(reference: &Reference) -> String {
@@ -193,12 +193,25 @@ impl Registry {
     }
 
     /// Removes a manifest with all its tags. `false` when it was not there.
-    fn delete(&self, reference: &Reference) -> Result<bool, RemoteError> {
-        let answer = self.client.send(&self.deletes(reference)?, None)?;
-        match answer.status.as_u16() {
-            404 | 410 => Ok(false),
-            405 | 501 => Err(self.unsupported(DISABLED)),
-            _ => self.expect_success(answer).map(|_| true),
+    pub(super) fn delete(&self, reference: &Reference) -> Result<bool, RemoteError> {
+        let request = self.deletes(reference)?;
+        let mut looks = 0;
+        loop {
+            let answer = self.client.send(&request, None)?;
+            looks += 1;
+            return match answer.status.as_u16() {
+                // After another try: that was for the tags alone.
+                404 | 410 => Ok(looks > 1),
+                405 | 501 => Err(self.unsupported(DISABLED)),
+                // `docker-registry` looks through all tags for those that lead there, after it
+                // removed the manifest, and stumbles over one that is just being written, whose
+                // file is empty for a moment.
+                400 if looks < LOOKS && answer.said().contains("DIGEST_INVALID") => {
+                    std::thread::sleep(AGAIN * looks);
+                    continue;
+                }
+                _ => self.expect_success(answer).map(|_| true),
+            };
         }
     }
 

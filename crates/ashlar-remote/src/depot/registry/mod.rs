@@ -236,6 +236,14 @@ impl Depot for Registry {
         false
     }
 
+    fn may_remove(&self) -> Result<(), RemoteError> {
+        self.may_delete()
+    }
+
+    fn remove_manifest(&self, hash: &[u8; 32]) -> Result<bool, RemoteError> {
+        self.delete(&Reference::Hash(*hash))
+    }
+
     fn remove_blob(&self, _digest: &Digest, _before: SystemTime) -> Result<bool, RemoteError> {
         Err(self.unsupported(
             "remove blobs by age: registries do not tell when something was used; remove tags, and \

@@ -212,11 +212,42 @@ impl Registry {
             return Ok(false);
         }
         list.push(ours.clone());
-        let bytes = Index::of(list).encode();
-        self.write_one(&Manifest { media_type: LIST.to_owned(), bytes }, &tag)?;
+        if let Err(error) = self.write_list(&list, &tag) {
+            // Registries take no list of what is not there: somebody collects meanwhile.
+            let listed = list.len();
+            list = self.still_there(list)?;
+            let gone = !list.iter().any(|one| one.digest == ours.digest);
+            if gone {
+                return Ok(false);
+            }
+            if list.len() == listed {
+                return Err(error);
+            }
+            self.write_list(&list, &tag)?;
+        }
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.lists.slowest.fetch_max(took, Ordering::Relaxed);
         Ok(true)
+    }
+}
+
+impl Registry {
+    fn write_list(&self, list: &[Descriptor], tag: &Reference) -> Result<(), RemoteError> {
+        let bytes = Index::of(list.to_vec()).encode();
+        self.write_one(&Manifest { media_type: LIST.to_owned(), bytes }, tag).map(drop)
+    }
+
+    /// What of a list is there.
+    fn still_there(&self, list: Vec<Descriptor>) -> Result<Vec<Descriptor>, RemoteError> {
+        let mut there = Vec::new();
+        for one in list {
+            if let Some(hash) = tag::hash_of(&one.digest)
+                && self.read_manifest(&Reference::Hash(hash))?.is_some()
+            {
+                there.push(one);
+            }
+        }
+        Ok(there)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of results as images.
 
 mod chains;
+mod collecting;
 mod faults;
 mod forged;
 mod programs;
