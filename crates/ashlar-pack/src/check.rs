@@ -3,22 +3,25 @@
 //! Tools that know nothing of tables of contents read the archive, others the table. Whoever signs
 //! or hands on a layer wants both to say the same. An archive of ours follows from its table: every
 //! header is what [`LayerPlan::write`](crate::LayerPlan::write) makes of the entry. So the archive is
-//! compared with that, byte by byte, and contents with their digests.
+//! compared with that, byte by byte, and contents with their digests; and in the same way what is
+//! behind the archive (`check/behind.rs`).
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use ashlar_object::{Digest, Hasher};
 use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer};
 
 use crate::entry::What;
-use crate::toc::{SPLIT, Tail, WINDOW};
+use crate::split::{Crc64, Split};
+use crate::toc::WINDOW;
+use crate::write::can_be_split;
 use crate::{Layer, PackError, Toc, tar};
+use behind::{HEAD, Passed};
+
+mod behind;
 
 /// The magic numbers of skippable frames, without the last four bits (RFC 8878, 3.1.2).
 const SKIPPABLE: u32 = 0x184D_2A50;
-/// What a skippable frame has before its bytes.
-const HEAD: u64 = 8;
 
 /// Reads the blob of a layer to its end and compares it with its digest, its archive with the
 /// layer's diff id and its table of contents, and what is behind the archive with the annotations.
@@ -29,7 +32,7 @@ const HEAD: u64 = 8;
 /// what the layer's digest says; [`PackError::Contradiction`] when the layer is what its digest
 /// says and says two things.
 pub fn check(layer: &Layer, toc: &Toc, bytes: &mut dyn Read) -> Result<(), PackError> {
-    let mut blob = Hashing { inner: bytes, hasher: Hasher::new(), count: 0, failed: None };
+    let mut blob = Hashing::new(bytes);
     let checked = inside(layer, toc, &mut blob);
     if let Some(error) = blob.failed.take() {
         return Err(PackError::Read(error));
@@ -50,9 +53,13 @@ fn contradiction(reason: impl Into<String>) -> PackError {
 }
 
 fn inside(layer: &Layer, toc: &Toc, blob: &mut Hashing<'_>) -> Result<(), PackError> {
-    let end = behind(layer)?;
-    let mut plain = Plain::new(blob.take(end))?;
+    let table = Toc::place(&layer.annotations)
+        .ok_or_else(|| contradiction("it does not say where its table of contents is"))?;
+    let end = (table.range.start.checked_sub(HEAD))
+        .ok_or_else(|| contradiction("its table of contents would lie before its beginning"))?;
+    let mut plain = Plain::new((&mut *blob).take(end))?;
     let mut archive = Hasher::new();
+    let mut split = toc.items.iter().all(can_be_split).then(|| Split::new(Passed::default()));
     let mut buffer = vec![0; 128 << 10];
     let mut header = Vec::new();
     for item in &toc.items {
@@ -62,53 +69,41 @@ fn inside(layer: &Layer, toc: &Toc, blob: &mut Hashing<'_>) -> Result<(), PackEr
             format!("its archive has another header before or at `{}`", path())
         })?;
         let size = item.size();
-        if let What::File { file, .. } = &item.what
+        let mut sum = split.is_some().then(Crc64::new);
+        if let What::File { file, place } = &item.what
             && size > 0
-            && plain.digest(size, &mut archive, &mut buffer)? != file.digest
         {
-            return Err(contradiction(format!("its archive has another content for `{}`", path())));
+            let elsewhere = || contradiction(format!("`{}` does not lie where it says", path()));
+            if !plain.ends_at(place.start)? {
+                return Err(elsewhere());
+            }
+            if plain.digest(size, &mut archive, &mut sum, &mut buffer)? != file.digest {
+                let what = format!("its archive has another content for `{}`", path());
+                return Err(contradiction(what));
+            }
+            if !plain.ends_at(place.end)? {
+                return Err(elsewhere());
+            }
+        }
+        if let Some(split) = &mut split {
+            split.entry(&header, item, sum.as_ref())?;
         }
         header.clear();
         header.resize(tar::padding(size), 0);
     }
     header.extend_from_slice(&tar::END);
     plain.expect(&header, &mut archive, &mut buffer, || "its archive does not end".to_owned())?;
-    if plain.read(&mut buffer)? > 0 {
+    if !plain.ends_at(end)? {
+        plain.read(&mut buffer)?;
         return Err(contradiction("its archive has more than its table of contents"));
     }
     if archive.finish().hash != layer.diff_id {
         return Err(contradiction("its archive is not what the image's configuration says"));
     }
-    Ok(())
-}
-
-/// Where the archive ends and the parts behind it begin: the table, a tar-split where there is one,
-/// and the footer, and nothing else.
-fn behind(layer: &Layer) -> Result<u64, PackError> {
-    let table = Toc::place(&layer.annotations)
-        .ok_or_else(|| contradiction("it does not say where its table of contents is"))?;
-    let mut at = table.range.end;
-    if let Some((start, length)) = split(&layer.annotations)? {
-        if Some(start) != at.checked_add(HEAD) {
-            return Err(contradiction("its tar-split does not follow its table of contents"));
-        }
-        at = start.saturating_add(length);
+    if let Some(split) = &mut split {
+        split.segment(&header)?;
     }
-    let footer = HEAD + Tail::FOOTER;
-    if at.checked_add(footer) != Some(layer.digest.size) {
-        return Err(contradiction("it has bytes that belong to nothing behind its archive"));
-    }
-    (table.range.start.checked_sub(HEAD))
-        .ok_or_else(|| contradiction("its table of contents would lie before its beginning"))
-}
-
-fn split(annotations: &BTreeMap<String, String>) -> Result<Option<(u64, u64)>, PackError> {
-    let Some(text) = annotations.get(SPLIT) else { return Ok(None) };
-    let numbers: Option<Vec<u64>> = text.split(':').map(|number| number.parse().ok()).collect();
-    match numbers.as_deref() {
-        Some([start, length, _]) => Ok(Some((*start, *length))),
-        _ => Err(contradiction("it does not say properly where its tar-split is")),
-    }
+    behind::check(layer, toc, split.map(Split::finish), end, blob)
 }
 
 /// Digests what passes, and remembers why it failed.
@@ -117,6 +112,12 @@ struct Hashing<'a> {
     hasher: Hasher,
     count: u64,
     failed: Option<io::Error>,
+}
+
+impl<'a> Hashing<'a> {
+    fn new(inner: &'a mut dyn Read) -> Self {
+        Self { inner, hasher: Hasher::new(), count: 0, failed: None }
+    }
 }
 
 impl Read for Hashing<'_> {
@@ -139,6 +140,8 @@ struct Plain<R> {
     context: DCtx<'static>,
     input: Vec<u8>,
     taken: usize,
+    /// How many bytes were taken in all.
+    at: u64,
     inside: bool,
 }
 
@@ -151,7 +154,7 @@ impl<R: Read> Plain<R> {
         context
             .set_parameter(DParameter::WindowLogMax(WINDOW))
             .map_err(|code| PackError::Compress(zstd_safe::get_error_name(code)))?;
-        Ok(Self { source, context, input: Vec::new(), taken: 0, inside: false })
+        Ok(Self { source, context, input: Vec::new(), taken: 0, at: 0, inside: false })
     }
 
     /// More of the source behind what has not been taken; `false` at its end.
@@ -176,20 +179,38 @@ impl<R: Read> Plain<R> {
                     _ => return Err(contradiction("its archive has bytes that nobody reads")),
                 }
             }
-            let mut input = InBuffer::around(&self.input[self.taken..]);
-            let mut output = OutBuffer::around(&mut *out);
-            let left = self.context.decompress_stream(&mut output, &mut input);
-            let (read, made) = (input.pos(), output.pos());
-            let left = left.map_err(|code| contradiction(zstd_safe::get_error_name(code)))?;
-            self.taken += read;
-            self.inside = left != 0;
+            let made = self.step(out)?;
             if made > 0 {
                 return Ok(made);
             }
-            if self.inside && read == 0 && !self.fill()? {
-                return Err(contradiction("its archive ends within a frame"));
+        }
+    }
+
+    /// Goes on within a frame, maybe without making anything.
+    fn step(&mut self, out: &mut [u8]) -> Result<usize, PackError> {
+        let mut input = InBuffer::around(&self.input[self.taken..]);
+        let mut output = OutBuffer::around(out);
+        let left = self.context.decompress_stream(&mut output, &mut input);
+        let (read, made) = (input.pos(), output.pos());
+        let left = left.map_err(|code| contradiction(zstd_safe::get_error_name(code)))?;
+        self.taken += read;
+        self.at += read as u64;
+        self.inside = left != 0;
+        if self.inside && made == 0 && read == 0 && !self.fill()? {
+            return Err(contradiction("its archive ends within a frame"));
+        }
+        Ok(made)
+    }
+
+    /// Whether the frame has nothing more and ends there. Frames of nothing would be another place
+    /// for bytes that nobody reads.
+    fn ends_at(&mut self, at: u64) -> Result<bool, PackError> {
+        while self.inside {
+            if self.step(&mut [0])? > 0 {
+                return Ok(false);
             }
         }
+        Ok(self.at == at)
     }
 
     /// Takes so many bytes, piece by piece.
@@ -233,11 +254,15 @@ impl<R: Read> Plain<R> {
         &mut self,
         size: u64,
         archive: &mut Hasher,
+        sum: &mut Option<Crc64>,
         buffer: &mut [u8],
     ) -> Result<Digest, PackError> {
         let mut hasher = Hasher::new();
         self.each(size, archive, buffer, |bytes| {
             hasher.update(bytes);
+            if let Some(sum) = sum {
+                sum.update(bytes);
+            }
             Ok(())
         })?;
         Ok(hasher.finish())

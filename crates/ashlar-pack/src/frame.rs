@@ -16,7 +16,7 @@ pub(crate) const WHOLE: usize = 4 << 20;
 pub(crate) const PIECE: usize = 1 << 20;
 
 /// Skippable frames, which a decompressor passes over (RFC 8878, 3.1.2).
-const SKIPPABLE: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
+pub(crate) const SKIPPABLE: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 
 /// Makes one frame after the other.
 pub(crate) struct Compressor {

@@ -10,7 +10,8 @@ use std::io::Write;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Serialize;
 
-use crate::PackError;
+use crate::entry::Item;
+use crate::{PackError, tar};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -32,18 +33,29 @@ fn is_zero(number: &u64) -> bool {
 const FILE: u8 = 1;
 const SEGMENT: u8 = 2;
 
-/// Collects the lines, compressed.
-pub(crate) struct Split {
-    out: zstd::Encoder<'static, Vec<u8>>,
+/// Writes the lines.
+pub(crate) struct Split<W> {
+    out: W,
     line: Vec<u8>,
     position: u64,
     size: u64,
 }
 
-impl Split {
-    pub fn new(level: i32) -> Result<Self, PackError> {
-        let out = zstd::Encoder::new(Vec::new(), level.clamp(1, 19)).map_err(PackError::Write)?;
-        Ok(Self { out, line: Vec::new(), position: 0, size: 0 })
+impl<W: Write> Split<W> {
+    pub fn new(out: W) -> Self {
+        Self { out, line: Vec::new(), position: 0, size: 0 }
+    }
+
+    /// One entry: what is between the content before and its own, and its own.
+    pub fn entry(
+        &mut self,
+        header: &[u8],
+        item: &Item,
+        sum: Option<&Crc64>,
+    ) -> Result<(), PackError> {
+        self.segment(header)?;
+        let name = tar::name(b"", &item.path, &item.what);
+        self.file(&String::from_utf8_lossy(&name), item.size(), sum.map_or(0, Crc64::finish))
     }
 
     /// Bytes of the archive as they are: the padding of what came before, and one header.
@@ -53,7 +65,7 @@ impl Split {
     }
 
     /// The content of the entry whose header was the last segment; every entry has one.
-    pub fn file(&mut self, name: &str, size: u64, checksum: u64) -> Result<(), PackError> {
+    fn file(&mut self, name: &str, size: u64, checksum: u64) -> Result<(), PackError> {
         let payload = (size > 0).then(|| BASE64_STANDARD.encode(checksum.to_be_bytes()));
         self.line(&Line { kind: FILE, name, size, payload, position: self.position })
     }
@@ -67,9 +79,9 @@ impl Split {
         self.out.write_all(&self.line).map_err(PackError::Write)
     }
 
-    /// The compressed lines, and how long they are uncompressed.
-    pub fn finish(self) -> Result<(Vec<u8>, u64), PackError> {
-        Ok((self.out.finish().map_err(PackError::Write)?, self.size))
+    /// What took the lines, and how long they are.
+    pub fn finish(self) -> (W, u64) {
+        (self.out, self.size)
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
 use std::ops::Range;
 
-use ashlar_object::{Digest, Hasher};
+use ashlar_object::Digest;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
 use crate::PackError;
@@ -31,13 +31,16 @@ const FIRST: [&str; 2] = [
     "io.containers.zstd-chunked.manifest-position",
 ];
 /// The annotation with the place of the tar-split: offset, length, uncompressed length.
-pub(crate) const SPLIT: &str = "io.github.containers.zstd-chunked.tarsplit-position";
+const SPLIT: &str = "io.github.containers.zstd-chunked.tarsplit-position";
+
+/// How long the footer is.
+pub(crate) const FOOTER: usize = 64;
 
 /// The only type of table there is.
 const CRFS: u64 = 1;
 
 /// No reader takes a table that is larger uncompressed.
-const LARGEST: u64 = 150 << 20;
+pub(crate) const LARGEST: u64 = 150 << 20;
 
 /// Nor is there a use for more entries; plans have far fewer in a layer.
 const MOST: usize = 1 << 20;
@@ -142,18 +145,66 @@ fn apart(items: &[Item]) -> Result<(), PackError> {
     Ok(())
 }
 
-/// Where the parts behind the archive are, for annotations and footer.
+/// The table of these entries before compression.
+pub(crate) fn json(
+    items: &[Item],
+    split: Option<&Digest>,
+    out: &mut dyn Write,
+) -> Result<(), PackError> {
+    out.write_all(br#"{"version":1,"entries":["#).map_err(PackError::Write)?;
+    for (number, item) in items.iter().enumerate() {
+        if number > 0 {
+            out.write_all(b",").map_err(PackError::Write)?;
+        }
+        serde_json::to_writer(&mut *out, &Row::of(item)).map_err(|e| PackError::Write(e.into()))?;
+    }
+    out.write_all(b"]").map_err(PackError::Write)?;
+    if let Some(split) = split {
+        write!(out, r#","tarSplitDigest":"sha256:{}""#, split.hex()).map_err(PackError::Write)?;
+    }
+    out.write_all(b"}").map_err(PackError::Write)
+}
+
+/// A part behind the archive: where its compressed bytes begin, how many they are, and how many
+/// they were.
+pub(crate) type Part = (u64, u64, u64);
+
+/// What is said of the parts behind the archive, at the end of the blob and in the manifest.
+pub(crate) fn said(
+    table: Part,
+    checksum: &Digest,
+    split: Option<Part>,
+) -> ([u8; FOOTER], BTreeMap<String, String>) {
+    let (at, length, plain) = table;
+    let checksum = format!("sha256:{}", checksum.hex());
+    let position = format!("{at}:{length}:{plain}:{CRFS}");
+    let mut annotations = BTreeMap::from([
+        (FIRST[0].to_owned(), checksum.clone()),
+        (FIRST[1].to_owned(), position.clone()),
+        (CHECKSUM.to_owned(), checksum),
+        (POSITION.to_owned(), position),
+    ]);
+    let mut numbers = [at, length, plain, CRFS, 0, 0, 0];
+    if let Some((at, length, plain)) = split {
+        numbers[4..].copy_from_slice(&[at, length, plain]);
+        annotations.insert(SPLIT.to_owned(), format!("{at}:{length}:{plain}"));
+    }
+    let mut footer = [0; FOOTER];
+    let (front, magic) = footer.split_at_mut(56);
+    front.copy_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
+    magic.copy_from_slice(b"GNUlInUx");
+    (footer, annotations)
+}
+
+/// The parts behind the archive, compressed.
 pub(crate) struct Tail {
-    /// The compressed table and how long it is uncompressed.
+    /// The table and how long it is uncompressed.
     pub table: (Vec<u8>, u64),
-    /// The compressed tar-split, if there is one.
+    /// The tar-split, if there is one.
     pub split: Option<(Vec<u8>, u64)>,
 }
 
 impl Tail {
-    /// How many bytes a footer has: seven numbers and a mark.
-    pub const FOOTER: u64 = 64;
-
     /// Compresses the table of these entries.
     pub fn new(
         items: &[Item],
@@ -162,23 +213,7 @@ impl Tail {
     ) -> Result<Self, PackError> {
         let out = zstd::Encoder::new(Vec::new(), level.clamp(1, 19)).map_err(PackError::Write)?;
         let mut out = Counted { out: io::BufWriter::new(out), count: 0 };
-        let json = |e: serde_json::Error| PackError::Write(e.into());
-        let mut write = || -> Result<(), PackError> {
-            out.write_all(br#"{"version":1,"entries":["#).map_err(PackError::Write)?;
-            for (number, item) in items.iter().enumerate() {
-                if number > 0 {
-                    out.write_all(b",").map_err(PackError::Write)?;
-                }
-                serde_json::to_writer(&mut out, &Row::of(item)).map_err(json)?;
-            }
-            out.write_all(b"]").map_err(PackError::Write)?;
-            if let Some((bytes, _)) = &split {
-                let hex = Digest::of(bytes).hex();
-                write!(out, r#","tarSplitDigest":"sha256:{hex}""#).map_err(PackError::Write)?;
-            }
-            out.write_all(b"}").map_err(PackError::Write)
-        };
-        write()?;
+        json(items, split.as_ref().map(|(bytes, _)| Digest::of(bytes)).as_ref(), &mut out)?;
         let encoder = out.out.into_inner().map_err(|e| PackError::Write(e.into_error()))?;
         let bytes = encoder.finish().map_err(PackError::Write)?;
         if out.count > LARGEST {
@@ -194,28 +229,13 @@ impl Tail {
         &self,
         blob: &mut crate::frame::Blob<'_>,
     ) -> Result<BTreeMap<String, String>, PackError> {
-        let (table, plain) = &self.table;
-        let at = blob.skippable(table)?;
-        let length = table.len() as u64;
-        let mut hasher = Hasher::new();
-        hasher.update(table);
-        let checksum = format!("sha256:{}", hasher.finish().hex());
-        let position = format!("{at}:{length}:{plain}:{CRFS}");
-        let mut annotations = BTreeMap::from([
-            (FIRST[0].to_owned(), checksum.clone()),
-            (FIRST[1].to_owned(), position.clone()),
-            (CHECKSUM.to_owned(), checksum),
-            (POSITION.to_owned(), position),
-        ]);
-        let mut footer = [at, length, *plain, CRFS, 0, 0, 0];
-        if let Some((split, plain)) = &self.split {
-            let at = blob.skippable(split)?;
-            footer[4..].copy_from_slice(&[at, split.len() as u64, *plain]);
-            annotations.insert(SPLIT.to_owned(), format!("{at}:{}:{plain}", split.len()));
-        }
-        let mut bytes = footer.map(u64::to_le_bytes).concat();
-        bytes.extend_from_slice(b"GNUlInUx");
-        blob.skippable(&bytes)?;
+        let mut put = |(bytes, plain): &(Vec<u8>, u64)| -> Result<Part, PackError> {
+            Ok((blob.skippable(bytes)?, bytes.len() as u64, *plain))
+        };
+        let table = put(&self.table)?;
+        let split = self.split.as_ref().map(put).transpose()?;
+        let (footer, annotations) = said(table, &Digest::of(&self.table.0), split);
+        blob.skippable(&footer)?;
         Ok(annotations)
     }
 }

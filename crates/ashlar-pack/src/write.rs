@@ -31,7 +31,10 @@ impl LayerPlan {
             sum: None,
         };
         let mut split = match self.items.iter().all(can_be_split) {
-            true => Some(Split::new(self.level)?),
+            true => Some(Split::new(
+                zstd::Encoder::new(Vec::new(), self.level.clamp(1, 19))
+                    .map_err(PackError::Write)?,
+            )),
             false => None,
         };
         let mut items = self.items.clone();
@@ -51,10 +54,7 @@ impl LayerPlan {
                 *place = start..packer.blob.at();
             }
             if let Some(split) = &mut split {
-                split.segment(&header)?;
-                let sum = packer.sum.as_ref().map_or(0, Crc64::finish);
-                let name = tar::name(b"", &item.path, &item.what);
-                split.file(&String::from_utf8_lossy(&name), size, sum)?;
+                split.entry(&header, item, packer.sum.as_ref())?;
             }
             header.clear();
             header.resize(tar::padding(size), 0);
@@ -65,7 +65,10 @@ impl LayerPlan {
         if let Some(split) = &mut split {
             split.segment(&header)?;
         }
-        let split = split.map(Split::finish).transpose()?;
+        let split = match split.map(Split::finish) {
+            Some((out, size)) => Some((out.finish().map_err(PackError::Write)?, size)),
+            None => None,
+        };
         let tail = Tail::new(&items, split, self.level)?;
         let annotations = tail.write(&mut packer.blob)?;
         let diff_id = packer.archive.finish().hash;
@@ -76,7 +79,7 @@ impl LayerPlan {
 
 /// Whether readers of tar-splits get the same from the header of this entry as from the table of
 /// contents. If not, they refuse the layer, while without a tar-split they take it whole.
-fn can_be_split(item: &Item) -> bool {
+pub(crate) fn can_be_split(item: &Item) -> bool {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
     let extra = item.what.meta().extra.as_deref();
     text(&item.path)

@@ -2,6 +2,7 @@
 //! damaged in every way.
 
 mod archives;
+mod checked;
 mod checking;
 mod damage;
 mod fetching;

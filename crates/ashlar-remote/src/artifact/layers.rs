@@ -277,8 +277,3 @@ impl<R: Read> Read for Watched<'_, R> {
         Ok(count)
     }
 }
-
-/// A range is fetched by whoever needs it, so that of a large content nothing waits in memory.
-pub(super) fn all_of(stack: &Stack) -> HashSet<Digest> {
-    stack.tree().map(|tree| tree.blobs().into_iter().collect()).unwrap_or_default()
-}
