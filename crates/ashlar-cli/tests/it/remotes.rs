@@ -2,6 +2,7 @@
 
 mod asking;
 mod failing;
+mod faults;
 mod sharing;
 mod signed;
 
