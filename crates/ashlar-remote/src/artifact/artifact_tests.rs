@@ -671,3 +671,6 @@ fn what_another_left_under_the_tag_of_a_tree_is_not_signed() {
 
 #[path = "create_tests.rs"]
 mod create_tests;
+
+#[path = "composite_tests.rs"]
+mod composite_tests;

@@ -1,5 +1,6 @@
 //! What a reference leads to, and the trees in it.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use ashlar_object::{Digest, Node, RelPath, Tree};
@@ -14,6 +15,9 @@ use super::restore::Selection;
 use super::{ArtifactError, PartError};
 use crate::depot::{self, Depot, Manifest};
 use crate::image::{PublicKey, verified};
+
+/// No composite artifact has more parts: there are not as many architectures.
+const PARTS: usize = 64;
 
 /// What a reference leads to.
 #[derive(Debug)]
@@ -72,8 +76,19 @@ pub(super) fn find(depot: &dyn Depot, reference: &Reference) -> Result<Found, Ar
                 .into_iter()
                 .map(|(part, digest)| Ok((Part::from_annotation(&part)?, digest)))
                 .collect();
+            let parts = parts?;
+            if parts.len() > PARTS {
+                return Err(ArtifactError::TooLarge {
+                    place: depot.place().to_owned(),
+                    what: format!("index sha256:{}", manifest.digest().hex()),
+                });
+            }
+            let mut seen = BTreeSet::new();
+            if !parts.iter().all(|(part, _)| seen.insert(part)) {
+                return Err(foreign("an index that has a part twice"));
+            }
             let apart = index.apart();
-            return Ok(Found::Composite(Composite { index: manifest, parts: parts?, apart }));
+            return Ok(Found::Composite(Composite { index: manifest, parts, apart }));
         }
     }
     Err(ArtifactError::Unknown(reference.clone()))
@@ -178,7 +193,7 @@ impl Composite {
     ) -> Result<Vec<Placed>, ArtifactError> {
         let own: Vec<&Part> =
             self.parts.iter().map(|(part, _)| part).filter(|p| **p != Part::Common).collect();
-        let chosen: Vec<&Part> = match selection {
+        let mut chosen: Vec<&Part> = match selection {
             // Of common files only there is no choice.
             _ if own.is_empty() => Vec::new(),
             Selection::Unsaid => {
@@ -187,19 +202,26 @@ impl Composite {
             }
             Selection::All => own,
             Selection::Parts(parts) => {
-                for part in parts {
-                    if !own.contains(&part) {
+                let has = |part: &&Part| own.contains(part);
+                // Whoever asks for an architecture needs its files. Sources there may be none.
+                let lacking = parts.iter().filter(|part| !has(part));
+                for part in lacking {
+                    if *part != Part::Source {
                         return Err(ArtifactError::NoPart {
                             reference: reference.clone(),
                             part: part.clone(),
                             parts: self.names(),
                         });
                     }
+                    let names = self.names();
+                    (watch.warn)(format!("{reference} has no part for {part}: it has {names}"));
                 }
-                parts.iter().collect()
+                parts.iter().filter(has).collect()
             }
         };
-        let chosen = if chosen.is_empty() { vec![&Part::Common] } else { chosen };
+        if chosen.is_empty() {
+            chosen.extend(self.parts.iter().map(|(part, _)| part).filter(|p| **p == Part::Common));
+        }
         let several = chosen.len() > 1;
         let mut all = Vec::new();
         for part in chosen {

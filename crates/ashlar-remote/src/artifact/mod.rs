@@ -117,7 +117,7 @@ pub enum ArtifactError {
         why: String,
     },
     /// It has more than any artifact of ours.
-    #[error("the {what} at {place} has more layers or entries than an artifact may have")]
+    #[error("the {what} at {place} has more parts, layers or entries than an artifact may have")]
     TooLarge {
         /// Where.
         place: String,
