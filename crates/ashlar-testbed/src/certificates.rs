@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use crate::install::program;
 use crate::server::{run, write};
 
-/// An authority, a server's certificate for `127.0.0.1` and `localhost`, and a client's; ECDSA
-/// P-256, valid for a day, all PEM. They are gone when this is dropped.
+/// An authority, a server's certificate for `127.0.0.1`, `localhost` and `cache.example` (which is
+/// nowhere, but may be behind a proxy), and a client's; ECDSA P-256, valid for a day, all PEM. They are gone when this is dropped.
 #[derive(Debug)]
 pub struct Certificates {
     folder: TempDir,
@@ -28,7 +28,8 @@ impl Certificates {
             .unwrap_or_else(|error| panic!("no temporary folder for certificates: {error}"));
         let at = |name: &str| folder.path().join(name);
         self_signed(&at("ca.pem"), &at("ca.key"), "Ashlar tests");
-        let names = "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=";
+        let names =
+            "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:cache.example\nextendedKeyUsage=";
         for (who, usage) in [("server", "serverAuth"), ("client", "clientAuth")] {
             write(&at("extensions"), &format!("{names}{usage}\n"));
             run(openssl()

@@ -24,6 +24,9 @@ pub struct Options {
     pub listing: bool,
     /// Whether it speaks HTTPS, with a certificate of [`Server::certificates`].
     pub tls: bool,
+    /// Whether it lets only those in who have a certificate of the same authority; with
+    /// [`Options::tls`].
+    pub clients: bool,
 }
 
 /// How it knows who asks.
@@ -83,9 +86,15 @@ fn configuration(place: &Place<'_>, options: &Options, tls: Option<&Certificates
         |tls| {
             let (chain, key) = (tls.server(), tls.server_key());
             let (chain, key) = (chain.display(), key.display());
-            format!(
+            let mut text = format!(
                 "listen 127.0.0.1:{port} ssl; ssl_certificate {chain}; ssl_certificate_key {key};"
-            )
+            );
+            if options.clients {
+                let authority = tls.authority();
+                let authority = authority.display();
+                text += &format!(" ssl_client_certificate {authority}; ssl_verify_client on;");
+            }
+            text
         },
     );
     let auth = match options.auth {

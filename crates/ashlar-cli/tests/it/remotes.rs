@@ -3,6 +3,7 @@
 mod asking;
 mod failing;
 mod faults;
+mod proxies;
 mod sharing;
 mod signed;
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ashlar_store::{Moved, RemoteError, Watch};
 use ashlar_testbed::proxy::{Answer as Served, Ask, Fault, Rule, Way};
 use ashlar_testbed::{Proxy, WRITER};
-use reqwest::StatusCode;
 use reqwest::header::IF_MATCH;
+use reqwest::{Method, StatusCode};
 use url::Url;
 
 use super::*;
@@ -332,7 +332,7 @@ fn a_redirect_is_followed_without_what_lets_us_in() {
     assert_eq!((registry.requests().len(), bucket.requests().len()), (2, 2));
     // What is written is not led elsewhere.
     let mut write = request;
-    write.method = reqwest::Method::PUT;
+    write.method = Method::PUT;
     let answer = client.send(&write, None).expect("an answer");
     assert_eq!(answer.status.as_u16(), 307);
     assert_eq!(bucket.requests().len(), 2);
@@ -472,6 +472,56 @@ fn tls_needs_a_certificate_that_is_trusted() {
     let missing = Options { ca: Some("/does/not/exist.pem".into()), ..Options::default() };
     let error = Client::new(&at, &missing).expect_err("no such file");
     assert!(all(&error).contains("/does/not/exist.pem"), "{}", all(&error));
+}
+
+#[test]
+fn a_server_lets_in_who_has_a_certificate_of_its_authority() {
+    let server = ashlar_testbed::nginx_dav(&ashlar_testbed::nginx::Options {
+        tls: true,
+        clients: true,
+        ..Default::default()
+    });
+    let certificates = server.certificates().expect("it has one");
+    let others = ashlar_testbed::Certificates::make();
+    let at = Url::parse(&format!("{}/file", server.url())).expect("an address");
+    let options = |certificate, key| Options {
+        ca: Some(certificates.authority()),
+        certificate,
+        key,
+        ..Options::default()
+    };
+    let opened = |options: &Options| Client::new(&at, options);
+    let asks = |options: &Options| {
+        opened(options).expect("a client").send(&Request::get(at.clone()), None)
+    };
+    let known = options(Some(certificates.client()), Some(certificates.client_key()));
+    let put = Request::new(Method::PUT, at.clone()).payload(Payload::Bytes("hello".into()));
+    let answer = opened(&known).expect("a client").send(&put, None).expect("an answer");
+    assert_eq!(answer.status, 201);
+    assert_eq!(asks(&known).expect("an answer").body, "hello");
+    // Both in one file.
+    let both = server.folder().join("both.pem");
+    let read = |path| std::fs::read_to_string(path).expect("it is there");
+    let text = read(certificates.client()) + &read(certificates.client_key());
+    std::fs::write(&both, text).expect("written");
+    assert_eq!(asks(&options(Some(both), None)).expect("an answer").body, "hello");
+    // Nobody, and somebody whom another authority knows.
+    for stranger in [options(None, None), options(Some(others.client()), Some(others.client_key()))]
+    {
+        let answer = asks(&stranger).expect("an answer");
+        assert_eq!(answer.status, 400);
+        let error = answer.error();
+        assert!(all(&error).contains("certificate"), "{}", all(&error));
+    }
+    // What cannot be used is said before anything is asked, or when it is needed.
+    let error =
+        opened(&options(None, Some(certificates.client_key()))).expect_err("no certificate");
+    assert!(matches!(error, RemoteError::Address { .. }), "{error:?}");
+    let error = opened(&options(Some(certificates.client()), None)).expect_err("no key in there");
+    assert!(all(&error).contains("client.pem"), "{}", all(&error));
+    let mixed = options(Some(certificates.client()), Some(others.client_key()));
+    let error = asks(&mixed).expect_err("they do not fit");
+    assert!(all(&error).contains("client certificate"), "{}", all(&error));
 }
 
 #[test]
