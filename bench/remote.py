@@ -10,7 +10,7 @@ from pathlib import Path
 
 import noop
 import stock
-from measure import Best, Failed, Times, in_turn, remove, run, say, seconds, settle
+from measure import Best, Failed, Times, in_turn, run, say, seconds, set_aside, settle
 from report import Row
 from servers import Casd, Registry, buildstream
 
@@ -103,7 +103,7 @@ def measure_root(context, tree: Path, full_size: bool) -> list[Row]:
     second = Project(context, "remote/two", archive(following, base / "two.tar"), store)
     for project in (first, second):
         run(project.command("build", "root"))
-    remove(following)
+    set_aside(following)
     size = stock.content(tree)
     bars = full_size
     took: dict[str, list[float]] = {}
@@ -179,14 +179,14 @@ def one_round(context, base: Path, registry: Registry, projects: tuple[Project, 
     took["pull again"] = list(in_turn({"pull": pull}, context.runs, base, 1)["pull"].all)
     if len(registry.blob_requests()) != before:
         raise Failed("pulling what was there already asked for blobs")
-    remove(empty)
+    set_aside(empty)
     settle()
     for name, at, tag, kind in (("skopeo", repository, ours, "zstd"),
                                 ("gzip", f"{registry.host}/gzip", "1", "gzip")):
         took[f"pull {name}"] = stock.pull(at, tag, kind, base / "work", base / "unpacked")
         if stock.content(base / "unpacked") < 0.99 * stock.content(tree):
             raise Failed(f"skopeo and tar did not get everything out of {at}:{tag}")
-        remove(base / "unpacked")
+        set_aside(base / "unpacked")
         settle()
     return took
 
@@ -218,7 +218,7 @@ def measure_modules(context, count: int, bars: bool) -> list[Row]:
             found = noop.summary(ours("empty", "build"), folder)
             if found["hit"] < count or found["built"] > 0:
                 raise Failed(f"after pulling, not everything was there: {found}")
-            remove(base / "empty")
+            set_aside(base / "empty")
         with Casd(base / f"casd-bst-{turn}") as casd:
             settle()
             took["bst push"].append(peer.push(casd))
@@ -277,5 +277,5 @@ class BuildStream:
         try:
             return self.run("build", "all.bst", casd=casd)
         finally:
-            remove(cache)
+            set_aside(cache)
             kept.rename(cache)

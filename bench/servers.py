@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -72,7 +71,7 @@ class Server:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # Its folder goes with all others at the end: see `set_aside`.
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")

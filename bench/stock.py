@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from measure import Failed, need, remove, run, seconds
+from measure import Failed, need, run, seconds, set_aside
 
 # $1 folder, $2 compressor, $3 work folder, $4 registry/repository, $5 tag, $6 media type.
 # One archive, one request with all of it, and a manifest that keeps it: as `oras push` does it.
@@ -56,7 +56,7 @@ def push(folder: Path, kind: str, work: Path, repository: str, tag: str) -> floa
         return seconds(["bash", "-c", PUSH, "-", folder, compressor, work, repository, tag,
                         media_type], work)
     finally:
-        remove(work)
+        set_aside(work)
 
 
 def layers(repository: str, tag: str) -> dict[str, int]:
@@ -76,7 +76,7 @@ def pull(repository: str, tag: str, kind: str, work: Path, into: Path) -> float:
         return seconds(["bash", "-c", PULL, "-", f"{repository}:{tag}", work, into, names,
                         COMPRESSORS[kind][2]], work)
     finally:
-        remove(work)
+        set_aside(work)
 
 
 def use(repository: str, tag: str, into: Path) -> float:
