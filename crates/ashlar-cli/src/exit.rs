@@ -201,6 +201,7 @@ impl From<ArtifactError> for Failed {
             | ArtifactError::Lost { .. }
             | ArtifactError::Damaged { .. }
             | ArtifactError::Contradiction { .. }
+            | ArtifactError::Unusable { .. }
             | ArtifactError::TooLarge { .. }
             | ArtifactError::Transfer { .. }
             | ArtifactError::Unpack { .. }

@@ -1,31 +1,30 @@
 //! Layers of a depot: written from contents, read back as a tree, fetched from by range.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ashlar_object::Digest;
-use ashlar_pack::{Contents, Layer, LayerPlan, Stack, Toc};
+use ashlar_pack::{Contents, Layer, LayerPlan, Limits, Stack, Toc};
 use ashlar_store::{Moved, Watch};
 
 use super::ArtifactError;
 use super::manifest::{ImageManifest, diff_ids, digest_of};
+use super::native::ANY;
 use crate::depot::{Body, Depot, Manifest};
+use crate::image::{Flaw, Transfer, tables};
 
 /// How many transfers go on at once.
 const AT_ONCE: usize = 4;
 /// How long one range is at most, where it is not one content: so many requests that all
 /// transfers are busy until the end, so few that asking costs nothing.
 const RANGE: u64 = 8 << 20;
-/// A table of contents or a configuration larger than this is not read.
-const TABLE: u64 = 256 << 20;
-/// Nor are tables that have more bytes together, or images that have more layers or entries: ours
-/// have not.
-const TABLES: u64 = 1 << 30;
+/// A configuration larger than this is not read.
+const CONFIG: u64 = 4 << 20;
+/// Nor are images that have more layers: ours have not.
 const LAYERS: usize = 512;
-const ENTRIES: usize = 32 << 20;
 
 /// Does work for each item with several threads; results are in the order of the items. The first
 /// error ends it.
@@ -122,34 +121,23 @@ pub(super) fn small(
     digest: &Digest,
     watch: &Watch<'_>,
 ) -> Result<Vec<u8>, ArtifactError> {
-    part(depot, digest, 0..digest.size, digest, watch)
-}
-
-/// A part of a blob that has a digest of its own.
-fn part(
-    depot: &dyn Depot,
-    blob: &Digest,
-    range: std::ops::Range<u64>,
-    expected: &Digest,
-    watch: &Watch<'_>,
-) -> Result<Vec<u8>, ArtifactError> {
     let damaged = || ArtifactError::Damaged {
         place: depot.place().to_owned(),
-        what: format!("blob sha256:{}", blob.hex()),
+        what: format!("blob sha256:{}", digest.hex()),
     };
-    if expected.size > TABLE || range.end > blob.size {
+    if digest.size > CONFIG {
         return Err(damaged());
     }
-    let Some(reader) = depot.open_blob(blob, range)? else {
-        return Err(lost(depot, blob));
+    let Some(reader) = depot.open_blob(digest, 0..digest.size)? else {
+        return Err(lost(depot, digest));
     };
     let mut bytes = Vec::new();
     reader
-        .take(expected.size + 1)
+        .take(digest.size + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| unreadable(depot, blob, source))?;
+        .map_err(|source| unreadable(depot, digest, source))?;
     (watch.moved)(Moved { bytes: bytes.len() as u64, blobs: 1, already: 0 });
-    if Digest::of(&bytes) == *expected { Ok(bytes) } else { Err(damaged()) }
+    if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(damaged()) }
 }
 
 fn lost(depot: &dyn Depot, blob: &Digest) -> ArtifactError {
@@ -192,37 +180,31 @@ pub(super) fn stack(
     let Some(ids) = diff_ids(&config).filter(|ids| ids.len() == image.layers.len()) else {
         return Ok(None);
     };
-    let mut places = Vec::new();
+    let mut layers = Vec::new();
     for (descriptor, diff_id) in image.layers.iter().zip(ids) {
-        let (Some(digest), Some(place)) =
-            (digest_of(descriptor), Toc::place(&descriptor.annotations))
+        let (Some(digest), Some(_)) = (digest_of(descriptor), Toc::place(&descriptor.annotations))
         else {
             return Ok(None);
         };
-        let layer = Layer { digest, diff_id, annotations: descriptor.annotations.clone() };
-        places.push((layer, place));
+        layers.push(Layer { digest, diff_id, annotations: descriptor.annotations.clone() });
     }
-    // A table that several layers list is read once.
-    let mut distinct = BTreeMap::new();
-    for (layer, place) in &places {
-        distinct.entry(place.blob).or_insert((layer, place));
-    }
-    let bytes = distinct.keys().fold(0_u64, |sum, table| sum.saturating_add(table.size));
-    if bytes > TABLES {
-        return Err(too_large(depot, manifest));
-    }
-    let distinct: Vec<_> = distinct.into_values().collect();
-    let tables = in_parallel(&distinct, AT_ONCE, |(layer, place)| {
-        let bytes = part(depot, &layer.digest, place.range.clone(), &place.blob, watch)?;
-        Ok((place.blob, Toc::decode(&bytes)?))
+    let transfer = Transfer {
+        depot,
+        cache: None,
+        folder: None,
+        limits: &Limits::default(),
+        architecture: ANY,
+        watch: *watch,
+    };
+    let tables = tables(&transfer, &layers).map_err(|flaw| match flaw {
+        Flaw::Remote(error) => ArtifactError::from(error),
+        flaw => ArtifactError::Unusable {
+            place: depot.place().to_owned(),
+            what: format!("image sha256:{}", manifest.digest().hex()),
+            why: flaw.to_string(),
+        },
     })?;
-    let tables: BTreeMap<Digest, Toc> = tables.into_iter().collect();
-    let found = places.iter().filter_map(|(_, place)| tables.get(&place.blob));
-    if found.clone().fold(0, |sum: usize, toc| sum.saturating_add(toc.len())) > ENTRIES {
-        return Err(too_large(depot, manifest));
-    }
-    let tables: Vec<Toc> = found.cloned().collect();
-    let layers = places.into_iter().map(|(layer, _)| layer).zip(tables).collect();
+    let layers = layers.into_iter().zip(tables).collect();
     Ok(Some((tree, Stack::new(layers, image.whiteouts()))))
 }
 

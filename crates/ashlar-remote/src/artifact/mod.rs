@@ -116,6 +116,16 @@ pub enum ArtifactError {
         /// How.
         why: String,
     },
+    /// An image whose tables of contents are not all there, or make no sense.
+    #[error("the {what} at {place} cannot be used: {why}")]
+    Unusable {
+        /// Where.
+        place: String,
+        /// What.
+        what: String,
+        /// Why not.
+        why: String,
+    },
     /// It has more than any artifact of ours.
     #[error("the {what} at {place} has more parts, layers or entries than an artifact may have")]
     TooLarge {

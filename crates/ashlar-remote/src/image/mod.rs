@@ -29,7 +29,9 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use pull::Flaw;
 pub(crate) use remote::ImageRemote;
 pub(crate) use sign::{Signer, Trust, sign_manifest};
-use transfer::Transfer;
+pub(crate) use tables::tables;
+pub(crate) use transfer::Transfer;
 pub(crate) use verify::{PublicKey, signatures, verified};

@@ -24,7 +24,7 @@ struct Distinct {
 }
 
 /// The table of each layer. One that several layers have is fetched and decoded once.
-pub(super) fn tables(transfer: &Transfer<'_>, layers: &[Layer]) -> Result<Vec<Toc>, Flaw> {
+pub(crate) fn tables(transfer: &Transfer<'_>, layers: &[Layer]) -> Result<Vec<Toc>, Flaw> {
     let wrong = |why: &str| Flaw::Wrong(why.to_owned());
     let mut distinct: Vec<Distinct> = Vec::new();
     let mut numbers = HashMap::new();
