@@ -3,6 +3,7 @@
 mod asking;
 mod failing;
 mod faults;
+mod leaving;
 mod proxies;
 mod sharing;
 mod signed;
