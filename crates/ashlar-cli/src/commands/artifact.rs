@@ -408,7 +408,10 @@ fn copy(globals: &Globals, args: &Copy) -> Result<Exit, Failed> {
         watched(globals, Way::Push, |watch| library::copy(&from, &to, &access, watch));
     let copied = copied?;
     if globals.json {
-        show::line(&json!({ "event": "artifact", "reference": copied.to_string() }));
+        show::line(&json!({
+            "event": "artifact", "name": null, "reference": copied.to_string(),
+            "entries": null, "content": null,
+        }));
     } else {
         show::print(&format!("{copied}\n"));
     }

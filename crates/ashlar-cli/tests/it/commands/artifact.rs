@@ -12,6 +12,9 @@ use snapbox::str;
 use crate::snapshot;
 use crate::support::{ASHLAR, Project, Ran};
 
+mod events;
+mod mounted;
+
 /// A folder to work in and a registry beside it.
 struct Pipeline {
     project: Project,
