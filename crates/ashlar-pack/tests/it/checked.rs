@@ -124,6 +124,57 @@ fn a_table_that_says_something_else_than_the_archive_is_found() {
     }
 }
 
+/// The tar-split is what container engines make the archive from.
+#[test]
+fn a_tar_split_that_makes_another_archive_is_found() {
+    let image = sample();
+    let (layer, _) = &image.stack.layers()[0];
+    let (archive, table) = parts(&image);
+    let name = "io.github.containers.zstd-chunked.tarsplit-position";
+    let numbers = layer.annotations[name].split(':').map(|number| number.parse().unwrap());
+    let numbers: Vec<usize> = numbers.collect();
+    let lines = zstd::decode_all(&image.blobs[0][numbers[0]..numbers[0] + numbers[1]]).unwrap();
+    let lines = String::from_utf8(lines).unwrap();
+    let said = |lines: &str| {
+        let split = zstd::bulk::compress(lines.as_bytes(), 3).unwrap();
+        let (front, _) = table.split_once(",\"tarSplitDigest\"").unwrap();
+        let hex = Digest::of(&split).hex();
+        let table = format!("{front},\"tarSplitDigest\":\"sha256:{hex}\"}}");
+        let packed = zstd::bulk::compress(table.as_bytes(), 3).unwrap();
+        let at = [archive.len() + 8, archive.len() + packed.len() + 16];
+        let numbers = [at[0], packed.len(), table.len(), 1, at[1], split.len(), lines.len()];
+        let numbers = numbers.map(|number| number as u64);
+        let footer = [numbers.map(u64::to_le_bytes).as_flattened(), b"GNUlInUx"].concat();
+        let mut blob = archive.to_vec();
+        for part in [&packed, &split, &footer] {
+            blob.extend(0x184D_2A50_u32.to_le_bytes());
+            blob.extend((part.len() as u32).to_le_bytes());
+            blob.extend(part);
+        }
+        let text =
+            |numbers: &[u64]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(":");
+        let mut layer = Layer { digest: Digest::of(&blob), ..layer.clone() };
+        for (name, value) in &mut layer.annotations {
+            *value = match name.rsplit('.').next().unwrap() {
+                end if end.ends_with("checksum") => format!("sha256:{}", Digest::of(&packed).hex()),
+                end if end.ends_with("tarsplit-position") => text(&numbers[4..]),
+                _ => text(&numbers[..4]),
+            };
+        }
+        check(&layer, &Toc::decode(&packed).unwrap(), &blob).map_err(|error| error.to_string())
+    };
+    assert_eq!(said(&lines), Ok(()));
+    let other = "its tar-split makes another archive".to_owned();
+    for (was, is) in
+        [("\"name\":\"bin/tool\"", "\"name\":\"bin/took\""), ("\"size\":3000", "\"size\":3001")]
+    {
+        assert!(lines.contains(was), "{lines}");
+        assert_eq!(said(&lines.replacen(was, is, 1)), Err(other.clone()));
+    }
+    said(&format!("{lines}{lines}")).unwrap_err();
+    said("").unwrap_err();
+}
+
 #[test]
 fn frames_that_readers_pass_over_are_found_wherever_they_are() {
     let image = sample();
