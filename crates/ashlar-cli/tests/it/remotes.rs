@@ -3,6 +3,7 @@
 mod asking;
 mod failing;
 mod faults;
+mod firmware;
 mod leaving;
 mod proxies;
 mod sharing;
