@@ -55,19 +55,17 @@ pub trait Store: Send + Sync {
     fn put(&self, bytes: &mut dyn Read) -> Result<Digest, StoreError>;
 
     /// As [`Store::put`], for bytes out of a reader that compares them with this digest itself
-    /// and fails instead of ending when they have another. `executable` says as what they will be
-    /// staged, which saves a copy then.
+    /// and fails instead of ending when they have another. The flag says whether they will be staged
+    /// as a program, which saves a copy then; what is kept is the same.
     ///
     /// # Errors
     /// As [`Store::put`].
     fn put_checked(
         &self,
-        digest: &Digest,
-        executable: bool,
+        _digest: &Digest,
+        _executable: bool,
         bytes: &mut dyn Read,
     ) -> Result<Digest, StoreError> {
-        // What is kept is the same whatever it is for.
-        let _ = (digest, executable);
         self.put(bytes)
     }
 

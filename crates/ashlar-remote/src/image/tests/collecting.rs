@@ -281,6 +281,16 @@ fn a_registry_is_collected_beside_those_who_push() {
     }
 }
 
+/// All of a result is there for who requires the signature that it was left with.
+fn assert_whole_for(trust: &Trust, depot: &MemoryDepot, new: &Publication, tree: &Tree) {
+    let keys: Vec<_> = trust.signer.iter().map(|one| one.public().clone()).collect();
+    let reader = trusting(depot, Trust { keys, signer: None });
+    assert!(is_there(&reader, new));
+    assert_whole(&reader, new, tree);
+    assert!(reader.provenance(&found(new)).unwrap().is_some());
+    assert!(depot.state().tags.contains_key(&tree_tag(&tree.digest())));
+}
+
 /// A place in memory that tells no times.
 fn timeless() -> MemoryDepot {
     let depot = MemoryDepot::default();
@@ -315,12 +325,7 @@ fn a_tree_that_goes_before_anything_leads_to_it_is_left_again() {
                 }
             });
             push(&trusting(&depot, trust()), &here, &new);
-            let keys: Vec<_> = trust().signer.iter().map(|one| one.public().clone()).collect();
-            let reader = trusting(&depot, Trust { keys, signer: None });
-            assert!(is_there(&reader, &new));
-            assert_whole(&reader, &new, &tree);
-            assert!(reader.provenance(&found(&new)).unwrap().is_some());
-            assert!(depot.state().tags.contains_key(&tree_tag(&tree.digest())));
+            assert_whole_for(&trust(), &depot, &new, &tree);
         }
     }
 }
@@ -345,12 +350,7 @@ fn a_tree_that_somebody_relies_on_while_it_goes_is_put_back() {
         });
         let collected = collect(&depot, Some(90), None);
         assert_eq!(collected.results, 1);
-        let keys: Vec<_> = trust().signer.iter().map(|one| one.public().clone()).collect();
-        let reader = trusting(&depot, Trust { keys, signer: None });
-        assert!(is_there(&reader, &new));
-        assert_whole(&reader, &new, &tree);
-        assert!(reader.provenance(&found(&new)).unwrap().is_some());
-        assert!(depot.state().tags.contains_key(&tree_tag(&tree.digest())));
+        assert_whole_for(&trust(), &depot, &new, &tree);
     }
 }
 
