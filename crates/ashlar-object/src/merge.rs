@@ -64,18 +64,24 @@ fn rewrite(base: &Tree, dir: &Dir, at: &RelPath, result: &mut Tree) {
                     Some(Node::Symlink(_)) => resolve(base, &path).unwrap_or(path),
                     _ => path,
                 };
-                // The directory itself, unless the place already stands in the base or result.
-                if result.get(&place).is_none() {
+                let new = result.get(&place).is_none();
+                if new && base.get(&place).is_none() {
+                    // The base has nothing below it either that something could go through.
+                    result.put(&place, node.clone());
+                    continue;
+                }
+                // The directory itself, unless the place already stands in the result.
+                if new {
                     let meta = match base.get(&place) {
                         Some(Node::Dir(there)) => there.meta().clone(),
                         _ => child.meta().clone(),
                     };
                     let empty = Dir::new(BTreeMap::new(), meta, child.is_opaque());
-                    *result = result.with(&place, Node::Dir(Arc::new(empty)));
+                    result.put(&place, Node::Dir(Arc::new(empty)));
                 }
                 rewrite(base, child, &place, result);
             }
-            other => *result = result.with(&path, other.clone()),
+            other => result.put(&path, other.clone()),
         }
     }
 }

@@ -172,10 +172,6 @@ impl Dir {
         self.opaque
     }
 
-    pub(crate) fn with(&self, entries: BTreeMap<Name, Node>) -> Self {
-        Self::new(entries, self.meta.clone(), self.opaque)
-    }
-
     /// The digest of the `Directory` message, computed once.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -412,30 +408,31 @@ impl Tree {
     /// so is a file where a directory is needed.
     #[must_use]
     pub fn with(&self, path: &RelPath, node: Node) -> Self {
-        fn put(dir: &Dir, names: &[Name], node: Node) -> Dir {
-            let mut entries = dir.entries.clone();
-            match names {
-                [] => {}
-                [name] => {
-                    entries.insert(name.clone(), node);
-                }
-                [name, rest @ ..] => {
-                    let child = match entries.get(name) {
-                        Some(Node::Dir(child)) => put(child, rest, node),
-                        _ => put(&Dir::default(), rest, node),
-                    };
-                    entries.insert(name.clone(), Node::Dir(Arc::new(child)));
-                }
+        let mut tree = self.clone();
+        tree.put(path, node);
+        tree
+    }
+
+    /// Puts a node at a path, in place of what is there; directories that are missing on the way
+    /// are made. Only directories that other trees share are copied.
+    pub fn put(&mut self, path: &RelPath, node: Node) {
+        let Some((last, parents)) = path.names().split_last() else {
+            if let Node::Dir(dir) = node {
+                self.0 = dir;
             }
-            dir.with(entries)
+            return;
+        };
+        let mut dir = &mut self.0;
+        for name in parents {
+            let there = Arc::make_mut(dir).entries_mut().entry(name.clone());
+            let there = there.or_insert_with(|| Node::Dir(Arc::default()));
+            if !matches!(there, Node::Dir(_)) {
+                *there = Node::Dir(Arc::default());
+            }
+            let Node::Dir(child) = there else { return };
+            dir = child;
         }
-        if path.is_root() {
-            return match node {
-                Node::Dir(dir) => Self(dir),
-                _ => self.clone(),
-            };
-        }
-        Self(Arc::new(put(&self.0, path.names(), node)))
+        Arc::make_mut(dir).entries_mut().insert(last.clone(), node);
     }
 }
 

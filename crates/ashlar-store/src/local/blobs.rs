@@ -44,6 +44,8 @@ pub(super) struct Blobs {
     pub used: AtomicBool,
     pub warnings: Mutex<Vec<String>>,
     pub scratch: OnceLock<Workspace>,
+    /// Held while the scratch folder is made.
+    pub making: Mutex<()>,
 }
 
 impl Blobs {
@@ -240,6 +242,11 @@ impl Blobs {
         if self.read_only {
             return Err(StoreError::ReadOnly { path: self.path.clone() });
         }
+        if let Some(scratch) = self.scratch.get() {
+            return Ok(scratch);
+        }
+        // One is enough, however many threads come at once.
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(scratch) = self.scratch.get() {
             return Ok(scratch);
         }

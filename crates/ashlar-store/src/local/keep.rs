@@ -426,6 +426,39 @@ impl Blobs {
         let _inside = self.gate.enter()?;
         self.has_for_long(digest)
     }
+
+    /// Which of these are not there; the others are safe from collection from now on.
+    pub fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+        /// So few that collection never waits long for the gate, and from which on a second
+        /// thread is worth its while.
+        const AT_ONCE: usize = 256;
+        self.used.store(true, Ordering::Relaxed);
+        let part = |digests: &[Digest]| -> Result<Vec<Digest>, StoreError> {
+            let _inside = self.gate.enter()?;
+            let mut missing = Vec::new();
+            for digest in digests {
+                if !self.has_for_long(digest)? {
+                    missing.push(*digest);
+                }
+            }
+            Ok(missing)
+        };
+        if digests.len() <= AT_ONCE {
+            return part(digests);
+        }
+        let parts: Vec<(usize, &[Digest])> = digests.chunks(AT_ONCE).enumerate().collect();
+        let missing = Mutex::new(vec![Vec::new(); parts.len()]);
+        in_parallel(
+            &parts,
+            || (),
+            |(), (number, digests)| {
+                let found = part(digests)?;
+                missing.lock().unwrap_or_else(PoisonError::into_inner)[*number] = found;
+                Ok(())
+            },
+        )?;
+        Ok(missing.into_inner().unwrap_or_else(PoisonError::into_inner).concat())
+    }
 }
 
 fn open_dir(root: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {

@@ -63,12 +63,14 @@ impl Lay<'_> {
                 .map_err(failing("make", self.shown(path)))?;
         }
         in_parallel(
-            &leaves,
+            &apart(&leaves),
             || vec![0; CHUNK],
-            |buffer, (path, leaf)| match leaf {
-                Leaf::File(file, link) => self.file(path, file, *link, buffer),
-                Leaf::Symlink(link) => self.symlink(path, link),
-                Leaf::Whiteout => self.whiteout(path),
+            |buffer, leaves| {
+                leaves.iter().try_for_each(|(path, leaf)| match leaf {
+                    Leaf::File(file, link) => self.file(path, file, *link, buffer),
+                    Leaf::Symlink(link) => self.symlink(path, link),
+                    Leaf::Whiteout => self.whiteout(path),
+                })
             },
         )?;
         // Children before parents, so that a folder is closed and dated after it was filled.
@@ -162,6 +164,19 @@ impl Lay<'_> {
         };
         done().map_err(failing("set the mode of", self.shown(path)))
     }
+}
+
+/// Runs of leaves, with neighbours far from one another: the kernel makes one entry of a folder at a
+/// time, so two threads should not work in the same one.
+fn apart<T>(leaves: &[T]) -> Vec<&[T]> {
+    let runs: Vec<&[T]> = leaves.chunks(64).collect();
+    let (first, second) = runs.split_at(runs.len().div_ceil(2));
+    let mut all = Vec::with_capacity(runs.len());
+    for (number, run) in first.iter().enumerate() {
+        all.push(*run);
+        all.extend(second.get(number).copied());
+    }
+    all
 }
 
 /// Whether a file of a tree may be a link to its blob at all. The empty file is in nearly every

@@ -383,14 +383,8 @@ impl Drop for LocalStore {
 
 impl Store for LocalStore {
     fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
-        let mut missing = Vec::new();
-        for digest in digests {
-            // Who hears that something is there counts on it.
-            if !self.blobs.has_for_long_inside(digest)? {
-                missing.push(*digest);
-            }
-        }
-        Ok(missing)
+        // Who hears that something is there counts on it.
+        self.blobs.missing(digests)
     }
 
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, StoreError> {

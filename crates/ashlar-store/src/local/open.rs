@@ -76,6 +76,7 @@ pub(super) fn open(path: &Path, options: OpenOptions) -> Result<LocalStore, Stor
         used: AtomicBool::new(false),
         warnings: Mutex::new(warnings),
         scratch: OnceLock::new(),
+        making: Mutex::new(()),
         home,
         path,
     };

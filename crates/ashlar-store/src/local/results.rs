@@ -48,11 +48,8 @@ pub(super) fn put_result(
     let mut needs = tree.blobs();
     needs.push(result.outputs);
     needs.push(result.log);
-    blobs.used.store(true, Ordering::Relaxed);
-    for digest in &needs {
-        if !blobs.has_for_long_inside(digest)? {
-            return Err(StoreError::Missing(*digest));
-        }
+    if let Some(digest) = blobs.missing(&needs)?.first() {
+        return Err(StoreError::Missing(*digest));
     }
     let needs = list_to_bytes(&needs);
     index.write("write a result to", |connection| {
