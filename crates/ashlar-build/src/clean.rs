@@ -59,6 +59,14 @@ pub fn unclean_steps(
     reasons
 }
 
+/// Why one of these files or folders, by their paths below a folder, is not in the last commit of
+/// its repository as it is; `None` when all are.
+#[must_use]
+pub fn uncommitted<'p>(folder: &Path, paths: impl IntoIterator<Item = &'p Path>) -> Option<String> {
+    let mut repositories = Repositories { folder, all: HashMap::new() };
+    paths.into_iter().find_map(|path| repositories.unclean(path))
+}
+
 /// The module whose files go into a step, and its base.
 fn made_of(work: &Work) -> (Option<&Module>, Option<&String>) {
     match work {

@@ -6,6 +6,7 @@
 
 mod clean;
 mod command;
+mod direct;
 mod dispatch;
 mod engine;
 mod event;
@@ -25,7 +26,8 @@ mod sources;
 mod transfer;
 mod why;
 
-pub use clean::unclean_steps;
+pub use clean::{unclean_steps, uncommitted};
+pub use direct::{Direct, Hit};
 pub use dispatch::{Options, build, found};
 pub use engine::{Engine, Results};
 pub use event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary, Way};

@@ -23,7 +23,8 @@ pub use fetcher::{Fetcher, Recall, Remember};
 pub use git::GitError;
 pub use patch::{Patch, PatchError};
 pub use project::{
-    DigestFile, ProjectError, digest_file, files_matching, find_patches, keep_path, path_tree,
+    DigestFile, Globs, Inputs, ProjectError, digest_file, files_matching, find_patches, inputs,
+    keep_path, path_tree,
 };
 pub use unpack::{Keep, UnpackError, unpack, unpack_bytes};
 pub use url::UrlError;

@@ -17,7 +17,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("remote", &["object", "pack", "store"]),
     ("testbed", &[]),
     ("build", &["execute", "object", "plan", "recipe", "source", "store"]),
-    ("cli", &["build", "execute", "object", "plan", "recipe", "remote", "source", "store"]),
+    ("dropin", &["build", "execute", "object", "recipe", "source", "store"]),
+    (
+        "cli",
+        &["build", "dropin", "execute", "object", "plan", "recipe", "remote", "source", "store"],
+    ),
 ];
 
 /// Heavy foreign crates and the only rooms that use them directly.

@@ -2,6 +2,7 @@
 
 mod globs;
 mod index;
+mod inputs;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::Metadata;
@@ -19,6 +20,7 @@ use rustix::io::Errno;
 use crate::SourceError;
 
 pub use globs::{files_matching, find_patches};
+pub use inputs::{Globs, Inputs, inputs};
 
 /// Digests the content of a file, given its path and what `lstat` says; a cache can answer.
 pub type DigestFile<'a> = &'a (dyn Fn(&Path, &Metadata) -> io::Result<Digest> + Sync);

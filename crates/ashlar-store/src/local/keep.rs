@@ -59,9 +59,20 @@ pub(super) fn import_folder(
     folder: &Path,
     how: Capture,
 ) -> Result<(Digest, Tree), StoreError> {
+    import_parts(blobs, cache, folder, how, &|_| false)
+}
+
+/// See [`crate::LocalStore::import_parts`].
+pub(super) fn import_parts(
+    blobs: &Blobs,
+    cache: &StatCache,
+    folder: &Path,
+    how: Capture,
+    without: &dyn Fn(&[u8]) -> bool,
+) -> Result<(Digest, Tree), StoreError> {
     blobs.scratch()?;
     let root = capture::open_folder(folder)?;
-    let scan = capture::scan(root.as_fd(), folder, how)?;
+    let scan = capture::scan_without(root.as_fd(), folder, how, without)?;
     copy_in(blobs, &root, folder, &scan, how, Some(cache))
 }
 

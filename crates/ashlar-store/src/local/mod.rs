@@ -229,6 +229,24 @@ impl LocalStore {
         Ok(kept)
     }
 
+    /// As [`LocalStore::import_folder`], without what `without` says yes to, and what lies in it:
+    /// it is asked with paths below the folder, of folders before what is in them. The stat cache is
+    /// the caller's to save.
+    ///
+    /// # Errors
+    /// As [`LocalStore::import_folder`].
+    pub fn import_parts(
+        &self,
+        folder: &Path,
+        how: Capture,
+        cache: &StatCache,
+        without: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<(Digest, Tree), StoreError> {
+        let kept = keep::import_parts(&self.blobs, cache, folder, how, without)?;
+        self.remember_tree(&kept);
+        Ok(kept)
+    }
+
     /// Locks a step, so that no other process or thread builds it at the same time. `waiting` is
     /// called as long as somebody else has it; `None` when it says to give up.
     ///

@@ -1,0 +1,1 @@
+//! One command, kept by all that can change what it makes.
