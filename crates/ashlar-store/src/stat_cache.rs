@@ -186,6 +186,30 @@ impl StatCache {
         Ok(digest)
     }
 
+    /// The digest of a file whose metadata (`lstat`) the caller has just read, if it is known
+    /// without reading the file.
+    #[must_use]
+    pub fn known(&self, path: &Path, meta: &Metadata) -> Option<Digest> {
+        self.find(path, &Stamp::from(meta))
+    }
+
+    /// Remembers the digest of a file that the caller wrote where nobody else could reach it, and
+    /// that could be reached since `visible`. Whoever wrote to it afterwards left another time of
+    /// modification, if the time it has is older than that by more than a step of the clock: then
+    /// the entry is trusted, although the file was renamed a moment ago.
+    pub fn wrote(&self, path: &Path, meta: &Metadata, digest: &Digest, visible: Time) {
+        let stamp = Stamp::from(meta);
+        if digest.size != stamp.size {
+            return;
+        }
+        let visible = nanos(visible.seconds, i64::from(visible.nanos));
+        let coarse = stamp.mtime % 1_000_000_000 == 0;
+        let sealed = stamp.mtime < visible.saturating_sub(if coarse { COARSE_TICK } else { TICK });
+        let latest = stamp.mtime.max(stamp.ctime);
+        let recorded = if sealed { latest.saturating_add(COARSE_TICK + 1) } else { visible };
+        self.note(path, &stamp, digest, recorded);
+    }
+
     /// Writes the cache to its file if something changed.
     ///
     /// # Errors
@@ -244,7 +268,8 @@ impl StatCache {
 
     /// Remembers a digest; `begun` is when reading began.
     pub(crate) fn note(&self, path: &Path, stamp: &Stamp, digest: &Digest, begun: i64) {
-        let entry = Entry { stamp: *stamp, recorded: begun, used: begun, hash: digest.hash };
+        let used = begun.min(Self::now());
+        let entry = Entry { stamp: *stamp, recorded: begun, used, hash: digest.hash };
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(key(path), entry);
     }
 

@@ -56,7 +56,7 @@ impl Globs {
             let names = parts.names();
             let special = |name: &[u8]| name.iter().any(|byte| b"*?[]{}\\".contains(byte));
             let plain = names.iter().take_while(|name| !special(name.as_bytes())).count();
-            let start = names[..plain].iter().map(|name| name.as_os_str()).collect();
+            let start = names[..plain].iter().map(ashlar_object::Name::as_os_str).collect();
             let matcher = globset::GlobBuilder::new(&path)
                 .literal_separator(true)
                 .build()

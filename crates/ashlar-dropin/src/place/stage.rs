@@ -1,0 +1,309 @@
+//! Writing beside what will be renamed in.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use ashlar_object::{Digest, Dir, Node};
+use ashlar_store::Store;
+use rustix::fs::{AtFlags, CWD, Mode};
+
+use super::clock::{Moments, kept};
+use super::finish::{Area, Op};
+use super::found::{New, Plan, mode_of};
+use super::{PlaceError, Put, Says, failed, stamps, threads};
+
+/// Bytes read at a time.
+const CHUNK: usize = 256 << 10;
+/// Files from which on each is a piece of work of its own.
+const LARGE: u64 = 4 << 20;
+
+/// What is ready to be renamed in.
+pub(super) struct Staged {
+    pub ops: Vec<Op>,
+    pub files: u64,
+    pub bytes: u64,
+    /// Files by their later paths, with their stat data if renaming does not change them.
+    pub written: Vec<(PathBuf, Option<Metadata>, Digest)>,
+}
+
+struct Leaf<'t> {
+    node: &'t Node,
+    /// Below the root.
+    at: PathBuf,
+    later: PathBuf,
+    /// Whether it is renamed itself, and not a folder that it is in.
+    alone: bool,
+}
+
+struct Draft<'a, 't> {
+    area: &'a Area,
+    last: &'a [PathBuf],
+    spare: Says<'a>,
+    /// Folders to be made, parents first; whether each is renamed itself.
+    dirs: Vec<(PathBuf, &'t Dir, bool)>,
+    leaves: Vec<Leaf<'t>>,
+    ops: Vec<Op>,
+    /// What comes into place at the end.
+    late: Vec<(usize, Op)>,
+    /// By folder where something new belongs, the folder where it is written.
+    groups: HashMap<PathBuf, PathBuf>,
+}
+
+/// Writes everything new.
+pub(super) fn stage<'t>(
+    put: &Put<'_>,
+    root: &Path,
+    area: &Area,
+    plan: &Plan<'t>,
+    moments: &Moments,
+    spare: Says<'_>,
+) -> Result<Staged, PlaceError> {
+    let mut draft = Draft {
+        area,
+        last: put.last,
+        spare,
+        dirs: Vec::new(),
+        leaves: Vec::new(),
+        ops: Vec::new(),
+        late: Vec::new(),
+        groups: HashMap::new(),
+    };
+    for folder in plan.folders.iter().filter(|folder| folder.mode & 0o300 != 0o300) {
+        draft.ops.push(Op::Mode { path: folder.path.clone(), mode: folder.mode | 0o700 });
+    }
+    for stale in &plan.stale {
+        let old = area.old(&stale.top);
+        draft.ops.push(Op::Away { path: stale.path.clone(), old });
+    }
+    for new in &plan.new {
+        draft.add(root, new)?;
+    }
+    draft.late.sort_by_key(|(number, _)| *number);
+    let mut ops = draft.ops;
+    ops.extend(draft.late.into_iter().map(|(_, op)| op));
+    for (path, ..) in &draft.dirs {
+        let path = root.join(path);
+        rustix::fs::mkdir(&path, Mode::RWXU).map_err(failed("make", &path))?;
+    }
+    let writer = Writer { put, root, moments };
+    let parts = threads::each(
+        &pieces(&draft.leaves),
+        || Part { buffer: vec![0; CHUNK], ..Part::default() },
+        |part, leaves| leaves.iter().try_for_each(|leaf| writer.write(leaf, part)),
+    )?;
+    // Children before parents, so that a folder is closed and dated after it was filled. One that
+    // is renamed itself and would be closed to us is closed after that.
+    for (path, dir, alone) in draft.dirs.iter().rev() {
+        writer.close(path, dir, *alone)?;
+    }
+    for folder in plan.folders.iter().rev() {
+        if folder.mode & 0o300 != 0o300 || folder.mode != folder.wanted {
+            ops.push(Op::Mode { path: folder.path.clone(), mode: folder.wanted });
+        }
+    }
+    for new in &plan.new {
+        if let Node::Dir(dir) = new.node
+            && dir.meta().mode & 0o300 != 0o300
+        {
+            ops.push(Op::Mode { path: new.path.clone(), mode: mode_of(dir.meta()) });
+        }
+    }
+    let mut staged =
+        Staged { ops, files: draft.leaves.len() as u64, bytes: 0, written: Vec::new() };
+    for part in parts {
+        staged.bytes += part.bytes;
+        staged.written.extend(part.written);
+    }
+    Ok(staged)
+}
+
+impl<'t> Draft<'_, 't> {
+    /// Something that is renamed by itself.
+    fn add(&mut self, root: &Path, new: &New<'t>) -> Result<(), PlaceError> {
+        let parent = new.path.parent().unwrap_or(Path::new(""));
+        let group = match self.groups.get(parent) {
+            Some(group) => group.clone(),
+            None => {
+                let group = self.area.new_in(&new.top).join(self.groups.len().to_string());
+                let shown = root.join(&group);
+                rustix::fs::mkdir(&shown, Mode::RWXU).map_err(failed("make", &shown))?;
+                self.groups.insert(parent.to_path_buf(), group.clone());
+                group
+            }
+        };
+        let at = group.join((self.ops.len() + self.late.len()).to_string());
+        let old = self.area.old(&new.top);
+        let op = Op::Put { new: at.clone(), path: new.path.clone(), old };
+        match self.last.iter().position(|last| *last == new.path) {
+            Some(number) => self.late.push((number, op)),
+            None => self.ops.push(op),
+        }
+        self.list(root, new.node, at, new.path.clone(), &new.top, true)
+    }
+
+    fn list(
+        &mut self,
+        root: &Path,
+        node: &'t Node,
+        at: PathBuf,
+        later: PathBuf,
+        top: &std::sync::Arc<Path>,
+        alone: bool,
+    ) -> Result<(), PlaceError> {
+        let Node::Dir(dir) = node else {
+            self.leaves.push(Leaf { node, at, later, alone });
+            return Ok(());
+        };
+        self.dirs.push((at.clone(), dir, alone));
+        for (name, node) in dir.entries() {
+            let path = later.join(name.as_os_str());
+            if matches!(node, Node::Whiteout) || (self.spare)(&path) {
+                continue;
+            }
+            if self.last.contains(&path) {
+                self.add(root, &New { path, node, top: top.clone() })?;
+            } else {
+                self.list(root, node, at.join(name.as_os_str()), path, top, false)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs of leaves: large files first and each alone, so that no thread is left with one at the
+/// end; then neighbours, and far from what the other threads have, because the kernel makes one
+/// entry of a folder at a time.
+fn pieces<'a, 't>(leaves: &'a [Leaf<'t>]) -> Vec<Vec<&'a Leaf<'t>>> {
+    let size = |leaf: &Leaf<'_>| match leaf.node {
+        Node::File(file) => file.digest.size,
+        _ => 0,
+    };
+    let (mut large, small): (Vec<_>, Vec<_>) = leaves.iter().partition(|leaf| size(leaf) >= LARGE);
+    large.sort_by_key(|leaf| std::cmp::Reverse(size(leaf)));
+    let mut all: Vec<Vec<&Leaf<'t>>> = large.into_iter().map(|leaf| vec![leaf]).collect();
+    let runs: Vec<&[&Leaf<'t>]> = small.chunks(64).collect();
+    let (first, second) = runs.split_at(runs.len().div_ceil(2));
+    for (number, run) in first.iter().enumerate() {
+        all.push(run.to_vec());
+        all.extend(second.get(number).map(|run| run.to_vec()));
+    }
+    all
+}
+
+#[derive(Default)]
+struct Part {
+    buffer: Vec<u8>,
+    bytes: u64,
+    written: Vec<(PathBuf, Option<Metadata>, Digest)>,
+}
+
+struct Writer<'a> {
+    put: &'a Put<'a>,
+    root: &'a Path,
+    moments: &'a Moments,
+}
+
+impl Writer<'_> {
+    fn write(&self, leaf: &Leaf<'_>, part: &mut Part) -> Result<(), PlaceError> {
+        let path = self.root.join(&leaf.at);
+        match leaf.node {
+            Node::File(file) => {
+                let mode = mode_of(&file.meta);
+                let meta = self.file(&path, &file.digest, mode, kept(&file.meta), part)?;
+                let meta = (!leaf.alone).then_some(meta);
+                part.bytes += file.digest.size;
+                part.written.push((self.root.join(&leaf.later), meta, file.digest));
+            }
+            Node::Symlink(link) => {
+                let made = || {
+                    rustix::fs::symlinkat(&*link.target, CWD, &path)?;
+                    match self.moments.of(kept(&link.meta)) {
+                        Some(time) => {
+                            let flags = AtFlags::SYMLINK_NOFOLLOW;
+                            rustix::fs::utimensat(CWD, &path, &stamps(Some(time)), flags)
+                        }
+                        None => Ok(()),
+                    }
+                };
+                made().map_err(failed("make the link", &path))?;
+            }
+            Node::Dir(_) | Node::Whiteout => {}
+        }
+        Ok(())
+    }
+
+    fn file(
+        &self,
+        path: &Path,
+        digest: &Digest,
+        mode: u32,
+        time: Option<ashlar_object::Time>,
+        part: &mut Part,
+    ) -> Result<Metadata, PlaceError> {
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode & 0o777)
+            .open(path)
+            .map_err(failed("make", path))?;
+        if *digest != Digest::EMPTY {
+            self.copy(digest, &mut file, path, &mut part.buffer)?;
+        }
+        let done = || {
+            let mut meta = file.metadata()?;
+            // After the last write, which takes set-uid bits.
+            if meta.mode() & 0o7777 != mode {
+                file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+                meta = file.metadata()?;
+            }
+            if let Some(time) = self.moments.of(time) {
+                rustix::fs::futimens(&file, &stamps(Some(time)))?;
+                meta = file.metadata()?;
+            }
+            Ok::<_, io::Error>(meta)
+        };
+        done().map_err(failed("set the mode of", path))
+    }
+
+    /// Copies a blob, comparing it with its digest.
+    fn copy(
+        &self,
+        digest: &Digest,
+        to: &mut File,
+        path: &Path,
+        buffer: &mut [u8],
+    ) -> Result<(), PlaceError> {
+        let Some(mut from) = self.put.store.open(digest)? else {
+            return Err(PlaceError::Missing(*digest));
+        };
+        loop {
+            match from.read(buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => to.write_all(&buffer[..count]).map_err(failed("write", path))?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // The store has put it aside.
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    return Err(PlaceError::Missing(*digest));
+                }
+                Err(source) => {
+                    let path = self.put.store.path().to_path_buf();
+                    return Err(PlaceError::Io { doing: "read from", path, source });
+                }
+            }
+        }
+    }
+
+    /// Gives a folder the mode and time it has in the tree.
+    fn close(&self, at: &Path, dir: &Dir, alone: bool) -> Result<(), PlaceError> {
+        let path = self.root.join(at);
+        let mode = mode_of(dir.meta()) | if alone { 0o700 } else { 0 };
+        rustix::fs::chmod(&path, Mode::from_raw_mode(mode)).map_err(failed("open up", &path))?;
+        match self.moments.of(kept(dir.meta())) {
+            Some(time) => super::set_time(&path, Some(time)),
+            None => Ok(()),
+        }
+    }
+}

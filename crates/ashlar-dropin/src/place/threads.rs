@@ -1,0 +1,42 @@
+//! Work on many things with all processors.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::PlaceError;
+
+/// Calls `each` for all items, on as many threads as there are processors; `state` makes what each
+/// thread keeps for itself, and is handed back. The first error ends it.
+pub(super) fn each<T: Sync, S: Send>(
+    items: &[T],
+    state: impl Fn() -> S + Sync,
+    each: impl Fn(&mut S, &T) -> Result<(), PlaceError> + Sync,
+) -> Result<Vec<S>, PlaceError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
+    let threads = threads.min(items.len());
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let error = Mutex::new(None);
+    let states = Mutex::new(Vec::with_capacity(threads));
+    let work = || {
+        let mut own = state();
+        while !stop.load(Ordering::Relaxed) {
+            let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            if let Err(e) = each(&mut own, item) {
+                stop.store(true, Ordering::Relaxed);
+                error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+            }
+        }
+        states.lock().unwrap_or_else(PoisonError::into_inner).push(own);
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    match error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner)),
+    }
+}
