@@ -1,0 +1,2 @@
+#!/bin/sh
+exec systemctl restart ledd

@@ -1,0 +1,2 @@
+#define PLATFORM_NAME "generic"
+#define PLATFORM_PORTS 4

@@ -1,0 +1,2 @@
+#define PLATFORM_NAME "vs"
+#define PLATFORM_PORTS 2
