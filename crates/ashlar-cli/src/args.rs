@@ -366,6 +366,8 @@ pub enum SchemaOf {
     Project,
     /// modules/*.toml
     Module,
+    /// ashlar-cache.toml
+    Cache,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

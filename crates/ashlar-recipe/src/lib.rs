@@ -7,6 +7,7 @@
 //! Nothing here touches the disk, the clock or the environment: files come through a [`Loader`]
 //! that is passed in. No digest is computed here either.
 
+mod cache;
 mod init;
 mod load;
 pub mod lock;
@@ -19,17 +20,20 @@ mod resolved;
 mod schema;
 pub mod written;
 
+pub use cache::{CACHE_FILE, Cache, CacheLayer, Scope, ScopeName};
 pub use init::{Template, init};
 pub use load::{Loader, load};
 pub use lock::Lock;
-pub use parse::{MODULE_LIMIT, PROJECT_FILE, module_name_of, parse_module, parse_project};
+pub use parse::{
+    MODULE_LIMIT, PROJECT_FILE, module_name_of, parse_cache, parse_module, parse_project,
+};
 pub use problem::{Place, Problem, Problems, nearest};
 pub use remote::{Layout, Remote, Token, Write, override_remotes, remote_variable};
 pub use resolve::{option_variable, resolve};
 pub use resolved::{
     Base, Build, Kind, Module, ModuleName, OptionValue, Origin, Outputs, Phase, Project, Source,
 };
-pub use schema::{module_schema, project_schema};
+pub use schema::{cache_schema, module_schema, project_schema};
 
 #[cfg(test)]
 mod mistake_tests;

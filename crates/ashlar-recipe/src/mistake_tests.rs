@@ -1,6 +1,7 @@
 //! Every mistake with the very text that a user reads.
 
 mod build;
+mod cache;
 mod graph;
 mod project;
 mod remote;

@@ -4,19 +4,24 @@
 //! once, an unknown key is answered with the nearest known one and the table it belongs to, and
 //! reading 30,000 of them is quicker.
 
+mod cache;
 mod module;
 mod project;
 mod reader;
 
 use toml::de::DeTable;
 
+use crate::cache::Cache;
 use crate::problem::{Problem, Problems};
+use crate::resolve::resolve_cache;
 use crate::resolved::ModuleName;
 use crate::written::{self, Span};
 use reader::Reader;
 
 #[cfg(test)]
-pub(crate) use {module::KEYS as MODULE_KEYS, project::KEYS as PROJECT_KEYS};
+pub(crate) use {
+    cache::KEYS as CACHE_KEYS, module::KEYS as MODULE_KEYS, project::KEYS as PROJECT_KEYS,
+};
 
 /// The project file.
 pub const PROJECT_FILE: &str = "ashlar.toml";
@@ -52,6 +57,18 @@ pub fn parse_module(file: &str, bytes: &[u8]) -> Result<written::Module, Problem
         return Err(Problems::gather(vec![problem], 0));
     }
     read(file, bytes, module::read)
+}
+
+/// Reads a file of layers, and what it means.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse_cache(file: &str, bytes: &[u8]) -> Result<Cache, Problems> {
+    let written = read(file, bytes, cache::read)?;
+    resolve_cache(written).map_err(|mut problems| {
+        problems.sources.insert(file.to_owned(), String::from_utf8_lossy(bytes).into_owned());
+        problems
+    })
 }
 
 fn read<T>(

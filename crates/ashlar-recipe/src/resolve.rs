@@ -3,6 +3,7 @@
 //! First the project file, then each module on its own, then the graph of all of them.
 
 mod build;
+mod cache;
 mod check;
 mod graph;
 mod module;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use build::KINDS;
+pub(crate) use cache::cache as resolve_cache;
 pub(crate) use remote::remote_address;
 
 use crate::problem::{Problem, Problems, SHOWN};

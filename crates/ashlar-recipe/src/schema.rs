@@ -73,6 +73,52 @@ pub fn project_schema() -> Value {
     )
 }
 
+/// The schema of `ashlar-cache.toml`.
+#[must_use]
+pub fn cache_schema() -> Value {
+    let globs = |description: &str| {
+        json!({
+            "description": description,
+            "type": "array",
+            "items": { "type": "string", "minLength": 1 },
+            "minItems": 1,
+        })
+    };
+    let layer = table(
+        "Folders that are kept together, and the files that decide what is in them",
+        [
+            ("key", globs("Globs of the files whose contents are its key; `!` takes back")),
+            ("paths", globs("Globs of what is kept; `!` takes back")),
+            ("env", texts("Variables of the environment whose values are in the key")),
+        ],
+        &["key", "paths"],
+    );
+    let scope = table(
+        "Where results are looked for and kept; one place for all branches when left out",
+        [
+            (
+                "read",
+                globs("Where to look, in this order; `${branch}` and `${base}` are filled in"),
+            ),
+            ("write", text("Where to keep what is saved")),
+        ],
+        &["read", "write"],
+    );
+    let layers = named("Layers by name, tried in the order of the file", &layer);
+    document(
+        "Ashlar cache",
+        table(
+            "What of a workspace is kept",
+            [
+                ("version", text("Change it to forget every earlier result")),
+                ("layer", layers),
+                ("scope", scope),
+            ],
+            &["layer"],
+        ),
+    )
+}
+
 /// The schema of `modules/**/*.toml`.
 #[must_use]
 pub fn module_schema() -> Value {
@@ -341,7 +387,7 @@ fn environment(description: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::{MODULE_KEYS, PROJECT_KEYS};
+    use crate::parse::{CACHE_KEYS, MODULE_KEYS, PROJECT_KEYS};
 
     fn keys(schema: &Value, pointer: &str) -> Vec<String> {
         let properties = schema.pointer(pointer).and_then(Value::as_object).unwrap();
@@ -365,6 +411,14 @@ mod tests {
             "/properties/remote/items/properties",
         ]) {
             assert_eq!(keys(&project, pointer), sorted(keys_of.known), "{pointer}");
+        }
+        let cache = cache_schema();
+        for (keys_of, pointer) in CACHE_KEYS.iter().zip([
+            "/properties",
+            "/properties/layer/additionalProperties/properties",
+            "/properties/scope/properties",
+        ]) {
+            assert_eq!(keys(&cache, pointer), sorted(keys_of.known), "{pointer}");
         }
         let module = module_schema();
         for (keys_of, pointer) in MODULE_KEYS.iter().zip([
@@ -391,5 +445,6 @@ mod tests {
         }
         walk(&project_schema(), "");
         walk(&module_schema(), "");
+        walk(&cache_schema(), "");
     }
 }

@@ -266,3 +266,38 @@ pub struct Outputs {
     /// `extra`, for kind `deb`.
     pub extra: Option<At<Vec<Text>>>,
 }
+
+/// `ashlar-cache.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    /// The file.
+    pub file: String,
+    /// `version`.
+    pub version: Option<Text>,
+    /// Every `[layer.NAME]`, in the order written.
+    pub layers: Named<CacheLayer>,
+    /// `[scope]`.
+    pub scope: Option<CacheScope>,
+}
+
+/// `[layer.NAME]` of `ashlar-cache.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheLayer {
+    /// `key`.
+    pub key: Option<At<Vec<Text>>>,
+    /// `paths`.
+    pub paths: Option<At<Vec<Text>>>,
+    /// `env`.
+    pub env: Vec<Text>,
+}
+
+/// `[scope]` of `ashlar-cache.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheScope {
+    /// Where it stands.
+    pub span: Span,
+    /// `read`.
+    pub read: Option<At<Vec<Text>>>,
+    /// `write`.
+    pub write: Option<Text>,
+}

@@ -36,6 +36,7 @@ pub fn schema(file: SchemaOf) -> Result<Exit, Failed> {
     let schema = match file {
         SchemaOf::Project => ashlar_recipe::project_schema(),
         SchemaOf::Module => ashlar_recipe::module_schema(),
+        SchemaOf::Cache => ashlar_recipe::cache_schema(),
     };
     show::print(&format!("{schema:#}\n"));
     Ok(Exit::Done)
