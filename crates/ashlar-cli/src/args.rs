@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub mod artifact;
+pub mod run;
 
 use artifact::Artifact;
+use run::Run;
 
 /// Builds systems made of hundreds of parts, and never builds one of them twice.
 #[derive(Debug, Parser)]
@@ -101,13 +103,29 @@ pub enum Command {
         after_help = "Examples:\n  ashlar build\n  ashlar build zlib net/lldpd --keep-going\n  ashlar build -o debug=true popt\n  ashlar build --remote team=read --require-remote\n  ashlar build --rebuild --remote team=write --require-push"
     )]
     Build(Build),
+    /// Run a command, or find that its outputs are kept: one line of a makefile.
+    #[command(
+        after_help = "Examples:\n  ashlar run -i 'src/libfoo/**' --tool gcc --flag platform=vs -O target/libfoo.deb -- make -C src/libfoo\n  ashlar run -i src/app --uses target/libfoo.deb -O 'target/app*.deb' -- make -C src/app\n  ashlar run --batch ashlar-run.toml\n\nThe exit code is that of the command."
+    )]
+    Run(Box<Run>),
     /// Say what would happen and why, without fetching or building anything.
     #[command(after_help = "Example:\n  ashlar plan all")]
     Plan(Targets),
     /// Say why a module would be, or last was, built: what changed since the nearest earlier
     /// build, down to the file, flag, tool, patch or dependency.
-    #[command(after_help = "Example:\n  ashlar why net/lldpd")]
-    Why(Module),
+    #[command(
+        after_help = "Examples:\n  ashlar why net/lldpd\n  ashlar why --run target/debs/libfoo_1.0.deb"
+    )]
+    Why(Why),
+    /// Figures of the commands that `ashlar run` keeps here: hits, misses, time saved.
+    #[command(
+        after_help = "Examples:\n  ashlar stat\n  ashlar stat --run target/debs/libfoo_1.0.deb"
+    )]
+    Stat {
+        /// One of them, by its name.
+        #[arg(long, value_name = "NAME")]
+        run: Option<String>,
+    },
     /// Print the log of the last build of a module, whether it succeeded or failed.
     Log(Log),
     /// Show what is known of a module: key, inputs, outputs, durations.
@@ -277,11 +295,26 @@ pub struct Module {
     pub module: String,
 }
 
+/// `ashlar why`.
+#[derive(Debug, ClapArgs)]
+pub struct Why {
+    /// The module.
+    #[arg(required_unless_present = "run", conflicts_with = "run")]
+    pub module: Option<String>,
+    /// A command that `ashlar run` keeps, by its name.
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+}
+
 /// `ashlar log`.
 #[derive(Debug, ClapArgs)]
 pub struct Log {
     /// The module, or `base:NAME`.
-    pub module: String,
+    #[arg(required_unless_present = "run", conflicts_with = "run")]
+    pub module: Option<String>,
+    /// A command that `ashlar run` keeps, by its name.
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
     /// Which of its steps: `build`, `source`, `packages`; for a base `base`, `tools …`.
     #[arg(long, default_value = "build")]
     pub step: String,

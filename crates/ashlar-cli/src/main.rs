@@ -7,6 +7,7 @@ mod remotes;
 mod show;
 mod signals;
 mod wiring;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -25,9 +25,18 @@ pub fn open(
     session: &Session,
     wanted: impl Fn(&ashlar_recipe::Remote) -> bool,
 ) -> Result<Vec<Opened>, Failed> {
+    open_of(&session.folder, &session.remotes, wanted)
+}
+
+/// Opens those of some remotes that `wanted` picks. Files they name are relative to the folder.
+fn open_of(
+    folder: &Path,
+    remotes: &[ashlar_recipe::Remote],
+    wanted: impl Fn(&ashlar_recipe::Remote) -> bool,
+) -> Result<Vec<Opened>, Failed> {
     let mut all = Vec::new();
-    for written in session.remotes.iter().filter(|remote| wanted(remote)) {
-        let definition = definition(&session.folder, written)?;
+    for written in remotes.iter().filter(|remote| wanted(remote)) {
+        let definition = definition(folder, written)?;
         let remote = ashlar_remote::open(&definition).map_err(|error| {
             let failed = Failed::from(error);
             // What is wrong with an address is said of the name already.
@@ -35,7 +44,7 @@ pub fn open(
             let message = said.unwrap_or(&failed.message);
             Failed { message: format!("remote {}: {message}", written.name), ..failed }
         })?;
-        let keys = keys(&session.folder, written)?;
+        let keys = keys(folder, written)?;
         let signs = written.sign.is_some();
         all.push(Opened { remote, read: written.read, write: written.write, keys, signs });
     }
@@ -44,9 +53,18 @@ pub fn open(
 
 /// All remotes that are read or written, unless `--offline` says that nothing is contacted.
 pub fn open_used(session: &Session) -> Result<Vec<Opened>, Failed> {
+    open_used_of(&session.folder, &session.remotes, session.globals.offline)
+}
+
+/// As [`open_used`], without a session.
+pub fn open_used_of(
+    folder: &Path,
+    remotes: &[ashlar_recipe::Remote],
+    offline: bool,
+) -> Result<Vec<Opened>, Failed> {
     let local = |remote: &ashlar_recipe::Remote| remote.url.starts_with("dir:");
-    open(session, |remote| {
-        (remote.read || remote.write != Write::No) && (!session.globals.offline || local(remote))
+    open_of(folder, remotes, |remote| {
+        (remote.read || remote.write != Write::No) && (!offline || local(remote))
     })
 }
 

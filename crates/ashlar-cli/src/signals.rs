@@ -49,6 +49,16 @@ pub fn cancel_on_signals(cancel: &Cancel, sending: Duration) {
     });
 }
 
+/// Lets SIGINT, SIGTERM and SIGHUP set `cancel`, and nothing else: what runs is told, and waited for.
+pub fn cancel_only(cancel: &Cancel) {
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
+        // Without handlers a signal ends the program alone.
+        return;
+    };
+    let cancel = cancel.clone();
+    std::thread::spawn(move || signals.forever().for_each(|_| cancel.cancel()));
+}
+
 /// Ends every process that this one started, and theirs, as far as /proc shows them.
 fn end_children() {
     let parents: Vec<(i32, i32)> = std::fs::read_dir("/proc")

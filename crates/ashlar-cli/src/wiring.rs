@@ -49,7 +49,7 @@ pub fn store_if_any(globals: &Globals) -> Option<Arc<LocalStore>> {
     path.join("format").is_file().then(|| open_store(globals).ok())?
 }
 
-fn show_warnings(store: &LocalStore) {
+pub fn show_warnings(store: &LocalStore) {
     for warning in store.take_warnings() {
         eprintln!("warning: {warning}");
     }
@@ -81,7 +81,7 @@ fn store_path(globals: &Globals) -> Result<PathBuf, Failed> {
 }
 
 /// The variables that change the rights of remotes, with their values.
-fn remote_variables() -> Vec<(String, String)> {
+pub fn remote_variables() -> Vec<(String, String)> {
     let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
     };

@@ -17,6 +17,7 @@ mod problem;
 mod remote;
 mod resolve;
 mod resolved;
+mod runs;
 mod schema;
 pub mod written;
 
@@ -26,13 +27,15 @@ pub use load::{Loader, load};
 pub use lock::Lock;
 pub use parse::{
     MODULE_LIMIT, PROJECT_FILE, module_name_of, parse_cache, parse_module, parse_project,
+    parse_runs,
 };
 pub use problem::{Place, Problem, Problems, nearest};
 pub use remote::{Layout, Remote, Token, Write, override_remotes, remote_variable};
-pub use resolve::{option_variable, resolve};
+pub use resolve::{option_variable, project_remotes, resolve};
 pub use resolved::{
     Base, Build, Kind, Module, ModuleName, OptionValue, Origin, Outputs, Phase, Project, Source,
 };
+pub use runs::{Declaration, LEARNED_FILE, RUNS_FILE, Runs};
 pub use schema::{cache_schema, module_schema, project_schema};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod cache;
 mod module;
 mod project;
 mod reader;
+mod runs;
 
 use toml::de::DeTable;
 
@@ -15,6 +16,7 @@ use crate::cache::Cache;
 use crate::problem::{Problem, Problems};
 use crate::resolve::resolve_cache;
 use crate::resolved::ModuleName;
+use crate::runs::Runs;
 use crate::written::{self, Span};
 use reader::Reader;
 
@@ -69,6 +71,14 @@ pub fn parse_cache(file: &str, bytes: &[u8]) -> Result<Cache, Problems> {
         problems.sources.insert(file.to_owned(), String::from_utf8_lossy(bytes).into_owned());
         problems
     })
+}
+
+/// Reads a file of runs.
+///
+/// # Errors
+/// Everything that is wrong with its shape.
+pub fn parse_runs(file: &str, bytes: &[u8]) -> Result<Runs, Problems> {
+    read(file, bytes, runs::read)
 }
 
 fn read<T>(

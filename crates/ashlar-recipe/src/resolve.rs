@@ -65,6 +65,23 @@ pub fn resolve(
     })
 }
 
+/// The remotes of a project file alone, for whoever has no use for modules.
+///
+/// # Errors
+/// Everything that is wrong with them, or with the shape of the file.
+pub fn project_remotes(bytes: &[u8]) -> Result<Vec<crate::Remote>, Problems> {
+    let written = crate::parse::parse_project(bytes)?;
+    let mut notes = Notes::default();
+    let file = written.file.clone();
+    let remotes = remote::remotes(written.remotes, &mut Pen { file: &file, notes: &mut notes });
+    if notes.list.is_empty() {
+        return Ok(remotes);
+    }
+    let mut problems = Problems::gather(notes.list, notes.more);
+    problems.sources.insert(file, String::from_utf8_lossy(bytes).into_owned());
+    Err(problems)
+}
+
 /// The problems so far. Beyond a few screens they are only counted.
 #[derive(Default)]
 struct Notes {

@@ -330,6 +330,22 @@ impl Journal {
         })
     }
 
+    /// Everything kept under names that begin like this, sorted by name.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn recall_all(&self, beginning: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.index.with("read", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT name, bytes FROM named WHERE substr(name, 1, length(?1)) = ?1 \
+                     AND name >= ?1 ORDER BY name",
+                )?
+                .query_map([beginning], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+    }
+
     /// The bytes kept under a name.
     ///
     /// # Errors

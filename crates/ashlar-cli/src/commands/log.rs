@@ -11,28 +11,32 @@ use crate::show;
 use crate::wiring::Session;
 
 pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
+    if let Some(run) = &args.run {
+        return super::runs::log(globals, run, args.history);
+    }
+    let module = args.module.as_deref().unwrap_or_default();
     let session = Session::open(globals)?;
     let journal = session.store.journal();
     let project = &session.project.name;
-    let is_base = args.module.starts_with("base:");
+    let is_base = module.starts_with("base:");
     if !is_base {
-        let name = session.module(&args.module)?;
-        let module = ashlar_plan::find(&session.project, name.as_str())?;
-        if module.build.kind == Kind::Group {
-            return Err(Failed::usage(format!("{} is a group: it has no log", args.module))
+        let name = session.module(module)?;
+        let found = ashlar_plan::find(&session.project, name.as_str())?;
+        if found.build.kind == Kind::Group {
+            return Err(Failed::usage(format!("{module} is a group: it has no log"))
                 .help("ask for one of its members"));
         }
     }
     let step = if is_base && args.step == "build" { "base" } else { &args.step };
-    let history = journal.history(project, &args.module, step, 50)?;
+    let history = journal.history(project, module, step, 50)?;
     if args.history {
         list(globals, &history);
         return Ok(Exit::Done);
     }
     // What was built elsewhere, by another checkout or project, is found by the key.
     let by_key = || -> Option<ashlar_object::Digest> {
-        let (_, plan) = session.plan(std::slice::from_ref(&args.module)).ok()?;
-        let step = plan.steps.iter().find(|s| s.id.module == args.module && s.id.step == step)?;
+        let (_, plan) = session.plan(&[module.to_owned()]).ok()?;
+        let step = plan.steps.iter().find(|s| s.id.module == module && s.id.step == step)?;
         let found = session.store.steps(&[step.key]).ok()?.pop()??;
         Some(found.result.log)
     };
@@ -41,7 +45,7 @@ pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
     if let Some(StepRecord { log: None, message: Some(message), .. }) = history.first() {
         if globals.json {
             show::line(&json!({
-                "event": "log", "module": args.module, "step": step, "log": null, "text": message,
+                "event": "log", "module": module, "step": step, "log": null, "text": message,
             }));
         } else {
             show::print(&format!("{message}\n"));
@@ -49,8 +53,8 @@ pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
         return Ok(Exit::Done);
     }
     let Some(log) = recorded.or_else(by_key) else {
-        return Err(Failed::usage(format!("no log of {} ({step}) is known", args.module))
-            .help(format!("`ashlar build {}` makes one", args.module)));
+        return Err(Failed::usage(format!("no log of {module} ({step}) is known"))
+            .help(format!("`ashlar build {module}` makes one")));
     };
     let Some(bytes) = read(&*session.store, &log)? else {
         return Err(Failed::new(Exit::Store, "the log is no longer in the store"));
@@ -58,7 +62,7 @@ pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
     let text = String::from_utf8_lossy(&bytes);
     if globals.json {
         show::line(&json!({
-            "event": "log", "module": args.module, "step": step, "log": log.to_string(),
+            "event": "log", "module": module, "step": step, "log": log.to_string(),
             "text": text,
         }));
     } else {
@@ -67,7 +71,7 @@ pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
     Ok(Exit::Done)
 }
 
-fn list(globals: &Globals, history: &[StepRecord]) {
+pub fn list(globals: &Globals, history: &[StepRecord]) {
     for record in history {
         let outcome = word(record.outcome);
         if globals.json {

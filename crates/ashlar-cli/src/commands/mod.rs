@@ -15,6 +15,8 @@ mod plan;
 mod pull;
 mod push;
 mod remote;
+mod run;
+mod runs;
 mod shell;
 mod show;
 mod store;
@@ -29,8 +31,10 @@ pub fn run(args: Args) -> Result<Exit, Failed> {
     match args.command {
         Command::Init(args) => init::run(globals, args),
         Command::Build(args) => build::run(globals, &args),
+        Command::Run(args) => run::run(globals, &args),
         Command::Plan(args) => plan::run(globals, &args),
         Command::Why(args) => why::run(globals, &args),
+        Command::Stat { run } => runs::stat(globals, run.as_deref()),
         Command::Log(args) => log::run(globals, &args),
         Command::Show(args) => show::run(globals, &args),
         Command::Graph(args) => graph::run(globals, &args),

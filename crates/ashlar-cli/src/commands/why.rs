@@ -6,15 +6,20 @@ use ashlar_plan::{Changed, Value};
 use ashlar_store::StepRecord;
 use serde_json::json;
 
-use crate::args::{Globals, Module};
+use crate::args;
+use crate::args::Globals;
 use crate::exit::{Exit, Failed};
 use crate::show::{self, Paint};
 use crate::wiring::Session;
 
-pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
+pub fn run(globals: &Globals, args: &args::Why) -> Result<Exit, Failed> {
+    if let Some(run) = &args.run {
+        return super::runs::why(globals, run);
+    }
+    let typed = args.module.clone().unwrap_or_default();
     let session = Session::open(globals)?;
-    let name = session.module(&args.module)?;
-    let (_, plan) = session.plan(std::slice::from_ref(&args.module))?;
+    let name = session.module(&typed)?;
+    let (_, plan) = session.plan(std::slice::from_ref(&typed))?;
     let Some(index) = plan.modules.get(&name) else {
         return Err(Failed::usage(format!("{name} is a group: it is never built"))
             .help("ask for one of its members"));
@@ -28,7 +33,7 @@ pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
         let mut changes = Vec::new();
         flatten(&why.causes, "", &mut changes);
         show::line(&json!({
-            "module": args.module,
+            "module": typed,
             "state": match why.state { State::Hit => "hit", State::Build => "build" },
             "step_key": why.key.to_string(),
             "failures": why.failures,
@@ -37,7 +42,7 @@ pub fn run(globals: &Globals, args: &Module) -> Result<Exit, Failed> {
         return Ok(Exit::Done);
     }
     let paint = Paint::new(globals.color, std::io::IsTerminal::is_terminal(&std::io::stdout()));
-    let mut out = head(&args.module, &why, paint);
+    let mut out = head(&typed, &why, paint);
     for cause in &why.causes {
         tell(cause, 1, paint, &mut out);
     }

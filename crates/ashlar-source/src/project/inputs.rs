@@ -24,6 +24,9 @@ struct One {
     /// The folders before the first that has a special character; the whole path if there is none.
     start: PathBuf,
     literal: bool,
+    /// How many names it has, and whether `**` is among them.
+    depth: usize,
+    deep: bool,
 }
 
 /// What globs match.
@@ -66,7 +69,8 @@ impl Globs {
                 })?
                 .compile_matcher();
             let literal = plain == names.len();
-            all.push(One { text: text.to_owned(), matcher, not, start, literal });
+            let (depth, deep) = (names.len(), path.contains("**"));
+            all.push(One { text: text.to_owned(), matcher, not, start, literal, depth, deep });
         }
         Ok(Self { all })
     }
@@ -81,6 +85,34 @@ impl Globs {
     #[must_use]
     pub fn is_match(&self, path: &Path) -> bool {
         self.which(path).is_some()
+    }
+
+    /// The folders, or whole paths, that what they name lies in.
+    #[must_use]
+    pub fn starts(&self) -> Vec<PathBuf> {
+        let mut starts: Vec<PathBuf> =
+            self.all.iter().filter(|one| !one.not).map(|one| one.start.clone()).collect();
+        starts.sort();
+        starts.dedup();
+        starts
+    }
+
+    /// Whether something in a folder may be named by them.
+    #[must_use]
+    pub fn lead_into(&self, folder: &Path) -> bool {
+        self.all.iter().any(|one| {
+            !one.not
+                && (one.start.starts_with(folder)
+                    || one.names(folder)
+                    || folder.starts_with(&one.start)
+                        && (one.deep || folder.components().count() < one.depth))
+        })
+    }
+
+    /// The globs, each with whether it matches something of a list. Those that take back are left out.
+    pub fn each<'a>(&'a self, paths: &'a [PathBuf]) -> impl Iterator<Item = (&'a str, bool)> + 'a {
+        let adding = self.all.iter().filter(|one| !one.not);
+        adding.map(|one| (&*one.text, paths.iter().any(|path| one.names(path))))
     }
 
     /// The number of the last glob that decides about a path, if it is one that adds.

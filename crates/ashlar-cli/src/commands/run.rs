@@ -1,0 +1,383 @@
+//! `ashlar run`.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use ashlar_build::{Direct, Ears, Event, Origins, chain, human_duration};
+use ashlar_dropin::run::{Note, OrderError, Outcome, Report, RunError, Runner, order};
+use ashlar_execute::Cancel;
+use ashlar_recipe::{Declaration, LEARNED_FILE, RUNS_FILE, Runs, parse_runs};
+use serde_json::json;
+
+use crate::args::Globals;
+use crate::args::run::{Declared, Run, YesNo};
+use crate::exit::{Exit, Failed};
+use crate::workspace::Workspace;
+use crate::{remotes, show, signals};
+
+pub fn run(globals: &Globals, args: &Run) -> Result<Exit, Failed> {
+    let mode = Mode::parse(&args.cache)?;
+    if args.batch.is_none() {
+        if args.command.is_empty() {
+            return Err(Failed::usage("there is no command to run").help("write it after `--`"));
+        }
+        let name = args.name.as_ref().or_else(|| args.declared.output.first());
+        if name.is_some_and(|name| !mode.of(name).any()) {
+            return Err(without(&args.command));
+        }
+    }
+    let workspace = match Workspace::open(globals, args.root.as_deref()) {
+        Ok(workspace) => workspace,
+        // A cache that does not work is no reason to build nothing.
+        Err(failed) if failed.exit == Exit::Store && args.batch.is_none() => {
+            eprintln!("warning: {}: the command runs without the store", failed.message);
+            return Err(without(&args.command));
+        }
+        Err(failed) => return Err(failed),
+    };
+    let mut runs = read(&workspace.root.join(RUNS_FILE), RUNS_FILE)?;
+    let learned = read(&workspace.root.join(LEARNED_FILE), LEARNED_FILE)?;
+    let wanted = match &args.batch {
+        Some(file) => {
+            let at = globals.project.join(file);
+            if !at.is_file() {
+                return Err(Failed::usage(format!("{} is not there", at.display())));
+            }
+            if at.canonicalize().ok() != workspace.root.join(RUNS_FILE).canonicalize().ok() {
+                runs = read(&at, &file.display().to_string())?;
+            }
+            args.names.clone()
+        }
+        None => {
+            let own = declaration(&workspace, &args.declared, &args.command);
+            let name = args.name.clone().or_else(|| own.output.first().cloned());
+            let name = name.ok_or_else(|| failed(None, RunError::NoOutputs))?;
+            runs.runs.entry(name.clone()).or_default().add(own);
+            runs.runs.retain(|other, _| *other == name);
+            vec![name]
+        }
+    };
+    for (name, run) in &mut runs.runs {
+        let mut whole = runs.defaults.clone();
+        whole.add(std::mem::take(run));
+        if let Some(more) = learned.runs.get(name) {
+            whole.add(more.clone());
+        }
+        *run = whole;
+    }
+    let mode = mode.with(&runs)?;
+    go(globals, args, &workspace, &mode, &runs, &wanted)
+}
+
+/// Runs what is wanted and says how it ended.
+fn go(
+    globals: &Globals,
+    args: &Run,
+    workspace: &Workspace,
+    mode: &Mode,
+    runs: &Runs,
+    wanted: &[String],
+) -> Result<Exit, Failed> {
+    let order = order(&runs.runs, wanted).map_err(|error| {
+        let failed = Failed::usage(error.to_string());
+        let names = runs.runs.keys().map(String::as_str);
+        match &error {
+            OrderError::Unknown { name } => match ashlar_recipe::nearest(name, names) {
+                Some(near) => failed.help(format!("did you mean `{near}`?")),
+                None => failed,
+            },
+            OrderError::Circle { .. } | OrderError::Both { .. } => failed,
+        }
+    })?;
+    let cancel = Cancel::new();
+    signals::cancel_only(&cancel);
+    let opened = workspace.open_remotes()?;
+    let far = remotes::of_run(&opened, false);
+    let origins = Origins::new(workspace.store.journal(), workspace.accepted()?);
+    let tell = |event: Event| {
+        if let Event::Warning(text) = event {
+            eprintln!("warning: {text}");
+        }
+    };
+    let ears = Ears { tell: &tell, cancel: &cancel };
+    let direct = Direct { store: &*workspace.store, origins: &origins, remotes: &far, ears };
+    let several = order.len() > 1;
+    let one = |name: &str| -> Result<Report, Failed> {
+        let rights = mode.of(name);
+        let runner = Runner {
+            store: &workspace.store,
+            direct,
+            root: &workspace.root,
+            read: rights.read,
+            write: rights.write,
+            replay: args.replay == YesNo::Yes,
+            live: !several,
+            keep_outputs: args.keep_outputs,
+            common: !args.no_common,
+            cancel: &cancel,
+            tell: &|note| say(globals, name, &note),
+        };
+        let report =
+            runner.run(name, &runs.runs[name]).map_err(|error| failed(Some(name), error))?;
+        end(globals, args, name, &report);
+        Ok(report)
+    };
+    if let ([name], false) = (wanted, several) {
+        let report = one(name)?;
+        return Ok(exit_of(&report, &cancel));
+    }
+    let jobs = globals
+        .jobs
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let state = Mutex::new((BTreeSet::<&str>::new(), BTreeSet::<&str>::new(), None));
+    let change = Condvar::new();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(order.len()) {
+            scope.spawn(|| {
+                loop {
+                    let mut now = state.lock().unwrap_or_else(PoisonError::into_inner);
+                    let next = loop {
+                        let (begun, done, end) = &*now;
+                        if end.is_some() || begun.len() == order.len() {
+                            return;
+                        }
+                        let ready = order.iter().find(|(name, before)| {
+                            !begun.contains(**name) && before.is_subset(done)
+                        });
+                        match ready {
+                            Some((name, _)) => break *name,
+                            None => {
+                                now = change.wait(now).unwrap_or_else(PoisonError::into_inner);
+                            }
+                        }
+                    };
+                    now.0.insert(next);
+                    drop(now);
+                    let ended = one(next);
+                    let mut now = state.lock().unwrap_or_else(PoisonError::into_inner);
+                    match ended {
+                        Ok(report) if matches!(report.outcome, Outcome::Failed(_)) => {
+                            now.2.get_or_insert(Ok(exit_of(&report, &cancel)));
+                        }
+                        Ok(_) => {
+                            now.1.insert(next);
+                        }
+                        Err(failed) => {
+                            now.2.get_or_insert(Err(failed));
+                        }
+                    }
+                    change.notify_all();
+                }
+            });
+        }
+    });
+    let (_, _, end) = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    end.unwrap_or(Ok(Exit::Done))
+}
+
+fn exit_of(report: &Report, cancel: &Cancel) -> Exit {
+    match report.outcome {
+        Outcome::Failed(_) if cancel.is_cancelled() => Exit::Stopped,
+        Outcome::Failed(code) => Exit::Shell(u8::try_from(code).unwrap_or(1)),
+        Outcome::Hit(_) | Outcome::Built => Exit::Done,
+    }
+}
+
+/// Becomes the command. Returns only when that cannot be.
+fn without(command: &[String]) -> Failed {
+    let [program, arguments @ ..] = command else {
+        return Failed::usage("there is no command to run").help("write it after `--`");
+    };
+    let error = std::process::Command::new(program).args(arguments).exec();
+    Failed::new(Exit::Machine, format!("the program `{program}` cannot be used: {error}"))
+}
+
+fn say(globals: &Globals, name: &str, note: &Note) {
+    match note {
+        Note::Waiting => eprintln!("{name}: the same is being made elsewhere; waiting"),
+        Note::Warning(text) => eprintln!("warning: {name}: {text}"),
+        Note::Miss(differences) if globals.json || differences.is_empty() => {}
+        Note::Miss(differences) => {
+            let shown: Vec<String> = differences.iter().take(3).map(ToString::to_string).collect();
+            let more = match differences.len() {
+                0..=3 => String::new(),
+                many => format!("; and {} more", many - 3),
+            };
+            eprintln!("{name}: {}{more}", shown.join("; "));
+        }
+    }
+}
+
+fn end(globals: &Globals, args: &Run, name: &str, report: &Report) {
+    if globals.json {
+        let (outcome, from, code) = match &report.outcome {
+            Outcome::Hit(from) => ("hit", Some(from), 0),
+            Outcome::Built => ("built", None, 0),
+            Outcome::Failed(code) => ("failed", None, *code),
+        };
+        show::line(&json!({
+            "event": "run", "name": name, "outcome": outcome, "from": from, "code": code,
+            "key": report.key.to_string(), "seconds": show::seconds(report.took),
+            "kept": report.kept,
+        }));
+        return;
+    }
+    match &report.outcome {
+        Outcome::Hit(from) if !args.quiet => {
+            eprintln!("{name}: found ({from}), saves {}", human_duration(report.took));
+        }
+        Outcome::Hit(_) => {}
+        Outcome::Built if report.kept => {
+            eprintln!("{name}: made in {} and kept", human_duration(report.took));
+        }
+        Outcome::Built => {
+            eprintln!("{name}: made in {}, not kept", human_duration(report.took));
+        }
+        Outcome::Failed(code) => {
+            eprintln!("{name}: failed with {code}; `ashlar log --run '{name}'` shows its output");
+        }
+    }
+}
+
+/// An error of a run as people see it.
+pub fn failed(name: Option<&str>, error: RunError) -> Failed {
+    let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
+    let message = format!("{name}{}", chain(&error));
+    let help = error.advice();
+    let exit = match error {
+        RunError::NoInputs
+        | RunError::NoOutputs
+        | RunError::NoCommand
+        | RunError::NoMatch { .. }
+        | RunError::NotThere { .. } => Exit::Usage,
+        RunError::Program { .. } => Exit::Machine,
+        RunError::NotMade { .. } => Exit::BuildFailed,
+        RunError::Source(error) => {
+            let failed = Failed::from(error);
+            return Failed { message: format!("{name}{}", failed.message), ..failed };
+        }
+        RunError::Store(error) => {
+            let failed = Failed::from(error);
+            return Failed { message: format!("{name}{}", failed.message), ..failed };
+        }
+        RunError::Damaged(_) | RunError::Io { .. } | RunError::Place(_) => Exit::Store,
+    };
+    let failed = Failed::new(exit, message);
+    match help {
+        Some(help) => failed.help(help),
+        None => failed,
+    }
+}
+
+/// A file of runs; one that is not there is empty.
+fn read(path: &Path, name: &str) -> Result<Runs, Failed> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(parse_runs(name, &bytes)?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Runs::default()),
+        Err(e) => Err(Failed::usage(format!("{}: {e}", path.display()))),
+    }
+}
+
+/// What was typed, with paths below the root.
+fn declaration(workspace: &Workspace, typed: &Declared, command: &[String]) -> Declaration {
+    let below = |all: &[String]| all.iter().map(|one| below_root(workspace, one)).collect();
+    let typed = typed.clone();
+    Declaration {
+        command: command.to_vec(),
+        directory: Some(workspace.below.to_string_lossy().into_owned()),
+        input: below(&typed.input),
+        maybe: below(&typed.maybe),
+        no_inputs: typed.no_inputs,
+        common: below(&typed.common),
+        env: typed.env,
+        secret: typed.secret,
+        flag: typed.flag,
+        tool: typed.tool,
+        tool_version: typed.tool_version,
+        uses: below(&typed.uses),
+        git: below(&typed.git),
+        output: below(&typed.output),
+    }
+}
+
+/// A path or glob as it is below the root; what is outside of it stays a whole path.
+fn below_root(workspace: &Workspace, typed: &str) -> String {
+    let (not, path) = typed.strip_prefix('!').map_or(("", typed), |rest| ("!", rest));
+    let mut whole = PathBuf::new();
+    for part in workspace.root.join(&workspace.below).join(path).components() {
+        match part {
+            Component::ParentDir => {
+                whole.pop();
+            }
+            Component::CurDir => {}
+            other => whole.push(other),
+        }
+    }
+    let whole = whole.strip_prefix(&workspace.root).map(Path::to_owned).unwrap_or(whole);
+    format!("{not}{}", whole.display())
+}
+
+/// What may be done with the cache, for runs by their names.
+struct Mode {
+    all: Rights,
+    some: Vec<(ashlar_source::Globs, Rights)>,
+}
+
+/// What may be done with the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rights {
+    read: bool,
+    write: bool,
+}
+
+impl Rights {
+    fn any(self) -> bool {
+        self.read || self.write
+    }
+
+    fn parse(text: &str) -> Result<Self, Failed> {
+        match text.trim() {
+            "off" => Ok(Self { read: false, write: false }),
+            "read" => Ok(Self { read: true, write: false }),
+            "write" => Ok(Self { read: false, write: true }),
+            "readwrite" | "" => Ok(Self { read: true, write: true }),
+            other => Err(Failed::usage(format!("`{other}` says nothing of the cache"))
+                .help("off, read, write or readwrite; `PATTERN=read` for some runs")),
+        }
+    }
+}
+
+impl Mode {
+    fn parse(text: &str) -> Result<Self, Failed> {
+        let mut mode = Self { all: Rights::parse("")?, some: Vec::new() };
+        for part in text.split(',').filter(|part| !part.trim().is_empty()) {
+            match part.split_once('=') {
+                Some((pattern, rights)) => mode.add(pattern, rights)?,
+                None => mode.all = Rights::parse(part)?,
+            }
+        }
+        Ok(mode)
+    }
+
+    fn add(&mut self, pattern: &str, rights: &str) -> Result<(), Failed> {
+        let globs = ashlar_source::Globs::new(&[pattern.trim()])
+            .map_err(|error| Failed::usage(format!("`{pattern}`: {error}")))?;
+        self.some.push((globs, Rights::parse(rights)?));
+        Ok(())
+    }
+
+    /// What the project says comes after what is said for this invocation.
+    fn with(mut self, runs: &Runs) -> Result<Self, Failed> {
+        for (pattern, rights) in &runs.cache {
+            self.add(pattern, rights)?;
+        }
+        Ok(self)
+    }
+
+    fn of(&self, name: &str) -> Rights {
+        let some = self.some.iter().find(|(globs, _)| globs.is_match(Path::new(name)));
+        some.map_or(self.all, |(_, rights)| *rights)
+    }
+}

@@ -1,0 +1,106 @@
+//! Why a run cannot be looked up, run or kept.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ashlar_source::SourceError;
+use ashlar_store::StoreError;
+
+use crate::place::PlaceError;
+
+/// Why a run cannot be looked up, run or kept. That the command fails is none of these.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Nothing is declared that it reads: that is not the same as reading nothing.
+    #[error("nothing is declared that the command reads")]
+    NoInputs,
+    /// Nothing is declared that it makes.
+    #[error("nothing is declared that the command makes")]
+    NoOutputs,
+    /// There is no command.
+    #[error("there is no command to run")]
+    NoCommand,
+    /// A glob matches nothing.
+    #[error("nothing matches the {kind} `{glob}`")]
+    NoMatch {
+        /// `input` or `common`.
+        kind: &'static str,
+        /// The glob.
+        glob: String,
+    },
+    /// A file that other runs may have made is not there.
+    #[error("`{path}`, which it uses, is not there")]
+    NotThere {
+        /// The path below the root.
+        path: String,
+    },
+    /// A program cannot be used.
+    #[error("the program `{name}` cannot be used")]
+    Program {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The command succeeded and did not make what is declared.
+    #[error("the command succeeded, but nothing it made matches {}", patterns.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(", "))]
+    NotMade {
+        /// The patterns without a match.
+        patterns: Vec<String>,
+    },
+    /// A kept result is none of a run.
+    #[error("what is kept is not the result of a run: {0}")]
+    Damaged(String),
+    /// A file or folder cannot be used.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// A verb that fits "cannot …".
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A declared file cannot be read, or a glob is none.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The outputs cannot be put in their places.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+}
+
+impl RunError {
+    /// What fits `map_err`.
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path: path.clone(), source }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoInputs => {
+                "--input GLOB, --uses FILE or --git DIR says what; --no-inputs that it reads nothing"
+            }
+            Self::NoOutputs => "--output GLOB says what",
+            Self::NoCommand => "write it after `--`",
+            Self::NoMatch { .. } => {
+                "a file that may be absent is declared with --maybe; what git ignores counts only \
+                 when it is named in full"
+            }
+            Self::NotThere { .. } => "make it first: let the makefile's rule depend on it",
+            Self::NotMade { .. } => "nothing is kept; is the pattern right, and below the root?",
+            _ => return None,
+        })
+    }
+
+    /// Whether the store is to blame: the command can be run all the same.
+    #[must_use]
+    pub fn is_of_store(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Damaged(_))
+    }
+}

@@ -1,0 +1,190 @@
+//! What a run makes: set aside before, kept after, and never mixed with what was there.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use ashlar_object::{Digest, Dir, Meta, Name, Node, Tree};
+use ashlar_source::Globs;
+use ashlar_store::{Capture, LocalStore, StatCache, Store as _};
+
+use super::RunError;
+use super::child::Streams;
+use super::gather::is_ours;
+
+/// Where outputs are in the tree of a result, and what says which part of the log went where.
+const OUTPUTS: &str = "outputs";
+const STREAMS: &str = "streams";
+
+/// A folder beside the outputs of earlier times, as long as a command runs.
+pub struct Aside {
+    root: PathBuf,
+    folder: PathBuf,
+    moved: Vec<PathBuf>,
+}
+
+impl Aside {
+    /// Moves what the globs match out of the way, so that nothing of it is taken for a result.
+    ///
+    /// # Errors
+    /// When something cannot be moved; all is back in its place then.
+    pub fn set(root: &Path, globs: &Globs, serial: &str) -> Result<Self, RunError> {
+        let folder = root.join(format!(".ashlar-aside.{serial}"));
+        let mut aside = Self { root: root.to_owned(), folder, moved: Vec::new() };
+        for path in matching(root, globs)? {
+            let to = aside.folder.join(&path);
+            let above = to.parent().unwrap_or(&aside.folder);
+            std::fs::create_dir_all(above).map_err(RunError::io("make", above))?;
+            let from = root.join(&path);
+            std::fs::rename(&from, &to).map_err(RunError::io("set aside", &from))?;
+            aside.moved.push(path);
+        }
+        Ok(aside)
+    }
+
+    /// The command has made everything anew.
+    pub fn forget(mut self) {
+        self.moved.clear();
+    }
+}
+
+impl Drop for Aside {
+    /// What was not made anew comes back, unless something is in its place.
+    fn drop(&mut self) {
+        for path in self.moved.drain(..) {
+            let (from, to) = (self.folder.join(&path), self.root.join(&path));
+            if to.symlink_metadata().is_err() {
+                if let Some(above) = to.parent() {
+                    // The rename says whether it is there.
+                    let _ = std::fs::create_dir_all(above);
+                }
+                if let Err(error) = std::fs::rename(&from, &to) {
+                    eprintln!("warning: {} stays in {}: {error}", to.display(), from.display());
+                }
+            }
+        }
+        // Only what was made anew is left in it. There may have been nothing to set aside at all.
+        let _ = ashlar_store::remove_all(&self.folder);
+    }
+}
+
+/// The outermost paths below a folder that globs match.
+fn matching(root: &Path, globs: &Globs) -> Result<Vec<PathBuf>, RunError> {
+    let mut found = Vec::new();
+    let mut todo = vec![PathBuf::new()];
+    while let Some(below) = todo.pop() {
+        let at = root.join(&below);
+        let entries = match std::fs::read_dir(&at) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(RunError::io("list", &at)(e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(RunError::io("list", &at))?;
+            let path = below.join(entry.file_name());
+            if is_ours(&path) || path.as_os_str() == ".git" {
+                continue;
+            }
+            if globs.is_match(&path) {
+                found.push(path);
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) && globs.lead_into(&path) {
+                todo.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What was kept of a run.
+pub struct Kept {
+    /// The tree of the result.
+    pub digest: Digest,
+    /// Its root directory.
+    pub root: Digest,
+    /// The outputs below the root of the project.
+    pub outputs: Tree,
+}
+
+/// Keeps what the globs match. Each has to match something.
+///
+/// # Errors
+/// [`RunError::NotMade`] with the globs that match nothing; when something cannot be kept.
+pub fn keep(
+    store: &LocalStore,
+    root: &Path,
+    globs: &Globs,
+    stat: &StatCache,
+    streams: &Streams,
+) -> Result<Kept, RunError> {
+    let without = |path: &[u8]| {
+        let path = Path::new(OsStr::from_bytes(path));
+        is_ours(path) || !(globs.is_match(path) || globs.lead_into(path))
+    };
+    let (_, tree) = store.import_parts(root, Capture::Outputs, stat, &without)?;
+    let outputs = Tree::from(only(tree.root(), &mut PathBuf::new(), globs));
+    let mut paths = Vec::new();
+    outputs.walk(|entry| paths.push(entry.path.under(Path::new(""))));
+    let missing: Vec<String> = (globs.each(&paths))
+        .filter(|(_, matches)| !matches)
+        .map(|(glob, _)| glob.to_owned())
+        .collect();
+    if !missing.is_empty() {
+        return Err(RunError::NotMade { patterns: missing });
+    }
+    let mut entries = BTreeMap::new();
+    let name =
+        |text: &str| Name::new(text.as_bytes()).map_err(|e| RunError::Damaged(e.to_string()));
+    entries.insert(name(OUTPUTS)?, Node::Dir(outputs.root().clone()));
+    if !streams.is_plain() {
+        let digest = ashlar_store::put(store, &streams.encode())?;
+        entries
+            .insert(name(STREAMS)?, Node::File(ashlar_object::File { digest, meta: Meta::FILE }));
+    }
+    let whole = Tree::from(Dir::new(entries, Meta::EXECUTABLE, false));
+    let root = whole.digest();
+    let digest = store.put(&mut &whole.encode()[..])?;
+    Ok(Kept { digest, root, outputs })
+}
+
+/// Only what globs match, and the folders on the way to it.
+fn only(dir: &Dir, at: &mut PathBuf, globs: &Globs) -> Dir {
+    let mut entries = BTreeMap::new();
+    for (name, node) in dir.entries() {
+        at.push(name.as_os_str());
+        if globs.is_match(at) {
+            entries.insert(name.clone(), node.clone());
+        } else if let Node::Dir(child) = node {
+            let child = only(child, at, globs);
+            if !child.entries().is_empty() {
+                entries.insert(name.clone(), Node::Dir(child.into()));
+            }
+        }
+        at.pop();
+    }
+    Dir::new(entries, dir.meta().clone(), false)
+}
+
+/// The outputs and the streams in the tree of a result.
+///
+/// # Errors
+/// [`RunError::Damaged`] when it is the tree of something else.
+pub fn open(store: &LocalStore, tree: &Tree) -> Result<(Tree, Option<Streams>), RunError> {
+    let entry = |name: &str| {
+        tree.root().entries().iter().find(|(n, _)| n.as_bytes() == name.as_bytes()).map(|(_, n)| n)
+    };
+    let Some(Node::Dir(outputs)) = entry(OUTPUTS) else {
+        return Err(RunError::Damaged("it has no outputs".to_owned()));
+    };
+    let streams = match entry(STREAMS) {
+        Some(Node::File(file)) => {
+            let bytes = ashlar_store::read(store, &file.digest)?
+                .ok_or(ashlar_store::StoreError::Missing(file.digest))?;
+            let streams = Streams::decode(&bytes);
+            Some(streams.ok_or_else(|| RunError::Damaged("its streams make no sense".to_owned()))?)
+        }
+        _ => None,
+    };
+    Ok((Tree::from(outputs.clone()), streams))
+}

@@ -1,0 +1,84 @@
+//! The shape of the file of runs.
+
+use toml::de::DeTable;
+
+use super::reader::{Keys, Reader, Value};
+use crate::runs::{Declaration, Runs};
+use crate::written::Text;
+
+/// All keys, by table.
+pub(crate) const KEYS: [Keys; 3] = [
+    Keys { table: "", known: &["defaults", "cache", "run"] },
+    Keys { table: "[cache]", known: &[] },
+    Keys {
+        table: "[run.NAME]",
+        known: &[
+            "command",
+            "directory",
+            "input",
+            "maybe",
+            "no_inputs",
+            "common",
+            "env",
+            "secret",
+            "flag",
+            "tool",
+            "tool_version",
+            "uses",
+            "git",
+            "output",
+        ],
+    },
+];
+
+pub(super) fn read(r: &mut Reader<'_>, table: DeTable<'_>) -> Runs {
+    let mut runs = Runs::default();
+    for (key, value) in table {
+        match key.get_ref().as_ref() {
+            "defaults" => runs.defaults = declaration(r, "defaults", value).unwrap_or_default(),
+            "cache" => {
+                let named = r.named("cache", value, Reader::text);
+                runs.cache = named.into_iter().map(|(at, text)| (at.value, text.value)).collect();
+            }
+            "run" => {
+                let named = r.named("run", value, declaration);
+                runs.runs = named.into_iter().map(|(at, run)| (at.value, run)).collect();
+            }
+            _ => r.unknown(&key, &KEYS[0], &KEYS[2..]),
+        }
+    }
+    runs
+}
+
+fn declaration(r: &mut Reader<'_>, path: &str, value: Value<'_>) -> Option<Declaration> {
+    let mut one = Declaration::default();
+    let plain = |texts: Vec<Text>| texts.into_iter().map(|text| text.value).collect();
+    for (key, value) in r.table(path, value)? {
+        let name = key.get_ref().as_ref();
+        match name {
+            "command" if value.get_ref().is_str() => {
+                let text = r.text("command", value).map(|text| text.value);
+                // As a makefile writes it.
+                one.command = text
+                    .map(|text| vec!["sh".to_owned(), "-c".to_owned(), text])
+                    .unwrap_or_default();
+            }
+            "command" => one.command = plain(r.list("command", value)),
+            "directory" => one.directory = r.text("directory", value).map(|text| text.value),
+            "no_inputs" => one.no_inputs = r.flag("no_inputs", &value).is_some_and(|at| at.value),
+            "input" => one.input = plain(r.list(name, value)),
+            "maybe" => one.maybe = plain(r.list(name, value)),
+            "common" => one.common = plain(r.list(name, value)),
+            "env" => one.env = plain(r.list(name, value)),
+            "secret" => one.secret = plain(r.list(name, value)),
+            "flag" => one.flag = plain(r.list(name, value)),
+            "tool" => one.tool = plain(r.list(name, value)),
+            "tool_version" => one.tool_version = plain(r.list(name, value)),
+            "uses" => one.uses = plain(r.list(name, value)),
+            "git" => one.git = plain(r.list(name, value)),
+            "output" => one.output = plain(r.list(name, value)),
+            _ => r.unknown(&key, &KEYS[2], &[]),
+        }
+    }
+    Some(one)
+}
