@@ -14,10 +14,15 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // The sandbox starts this same program once more; that must not pass through the arguments
-    // of people.
-    if std::env::args_os().nth(1).is_some_and(|first| first == "internal-sandbox") {
-        return ashlar_execute::internal_sandbox();
+    // The sandbox and a trace start this same program once more; that must not pass through the
+    // arguments of people.
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(first) if first == "internal-sandbox" => return ashlar_execute::internal_sandbox(),
+        Some(first) if first == "internal-trace" => {
+            return ashlar_execute::trace::internal_trace(arguments);
+        }
+        _ => {}
     }
     let args = args::Args::parse();
     let json = args.globals.json;

@@ -7,22 +7,22 @@
 
 /// `seccomp_data` of `linux/seccomp.h`: where the number, the architecture and the low halves of
 /// the first two arguments are, in bytes.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
+pub(crate) const NUMBER: u32 = 0;
+pub(crate) const ARCHITECTURE: u32 = 4;
 const FIRST: u32 = 16;
 const SECOND: u32 = 24;
 
 /// `linux/filter.h`: load a word, jump if equal, jump if not less, return.
-const LOAD: u16 = 0x20;
-const EQUAL: u16 = 0x15;
-const NOT_LESS: u16 = 0x35;
-const RETURN: u16 = 0x06;
+pub(crate) const LOAD: u16 = 0x20;
+pub(crate) const EQUAL: u16 = 0x15;
+pub(crate) const NOT_LESS: u16 = 0x35;
+pub(crate) const RETURN: u16 = 0x06;
 
 /// `SECCOMP_RET_ALLOW`, and `SECCOMP_RET_ERRNO` to which the error is added.
-const ALLOW: u32 = 0x7fff_0000;
-const ERROR: u32 = 0x0005_0000;
+pub(crate) const ALLOW: u32 = 0x7fff_0000;
+pub(crate) const ERROR: u32 = 0x0005_0000;
 const EPERM: u32 = 1;
-const ENOSYS: u32 = 38;
+pub(crate) const ENOSYS: u32 = 38;
 const EAFNOSUPPORT: u32 = 97;
 
 /// `asm-generic/ioctls.h`.

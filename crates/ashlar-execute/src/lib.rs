@@ -16,6 +16,7 @@
 //! | `attempt` | one helper process from its start until nothing of it is left |
 //! | `workspace` | what a command needs on disk, staged |
 //! | `sandbox` | running and keeping |
+//! | [`trace`] | which files a command touches |
 //!
 //! Absent: step keys, graphs, decisions about what to run. Nothing here knows what a module is.
 
@@ -34,6 +35,7 @@ mod rights;
 mod sandbox;
 mod shim;
 mod spec;
+pub mod trace;
 mod workspace;
 
 pub use cancel::Cancel;

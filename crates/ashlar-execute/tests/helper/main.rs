@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ashlar_execute::trace::{Trace, internal_trace};
 use ashlar_execute::{
     Cancel, Executor as _, Jobs, Keep, Outcome, Request, Rights, Root, Sandbox, SandboxOptions,
     internal_sandbox, reexec_command, rights,
@@ -16,6 +17,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["internal-sandbox"] => internal_sandbox(),
+        ["internal-trace", ..] => internal_trace(std::env::args_os().skip(2)),
+        ["trace", program, arguments @ ..] => trace(program, arguments),
         ["run", store, script] => run(Path::new(store), script, false),
         ["run-many-ids", store, script] => run(Path::new(store), script, true),
         ["shell", store, script] => shell(Path::new(store), script),
@@ -76,4 +79,23 @@ fn prepare(store: &Path, script: &str, many_ids: bool) -> (Sandbox, Request) {
         held_jobs: None,
     };
     (sandbox, request)
+}
+
+/// Runs a command traced and prints what it touched.
+fn trace(program: &str, arguments: &[&str]) -> ExitCode {
+    let trace = Trace { below: Vec::new(), helper: std::env::current_exe().expect("a path") };
+    let mut command = std::process::Command::new(program);
+    command.args(arguments);
+    match trace.run(command, &mut |_| {}) {
+        Ok((status, touched)) => {
+            for one in touched {
+                println!("{:?} {}", one.touch, one.path.display());
+            }
+            ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+        }
+        Err(error) => {
+            println!("{error:?}");
+            ExitCode::from(3)
+        }
+    }
 }
