@@ -161,25 +161,28 @@ impl Gather<'_> {
         Ok(())
     }
 
-    /// A file by the run that made it, as long as it is what that run left; by its content else.
+    /// A file that another run may have made. Its content counts, which that run left there or
+    /// somebody else: what this store remembers of runs must not decide about keys, or a checkout
+    /// whose store cannot be written, or that got the file in another way, would find nothing.
     fn uses(&self, path: &str, all: &mut Gathered) -> Result<(), RunError> {
         let at = self.root.join(path);
         if !at.is_file() {
             return Err(RunError::NotThere { path: path.to_owned() });
         }
         let digest = self.digest(&at)?;
-        let made = made::made(self.journal, self.root, path)?;
-        let value = match made {
+        match made::made(self.journal, self.root, path)? {
             Some(made) if made.content == digest => {
                 all.made_by.insert(made.run);
-                format!("result {}", made.outputs)
             }
             _ => {
                 all.files.insert(PathBuf::from(path));
-                format!("content {}", digest.hex())
             }
-        };
-        all.components.push(Component { kind: Kind::Uses, name: path.to_owned(), value });
+        }
+        all.components.push(Component {
+            kind: Kind::Uses,
+            name: path.to_owned(),
+            value: digest.hex(),
+        });
         Ok(())
     }
 

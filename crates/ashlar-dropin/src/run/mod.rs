@@ -559,7 +559,7 @@ impl Runner<'_> {
                         files.insert(PathBuf::from(piece.name));
                     }
                     Kind::Uses => match made::made(self.store.journal(), self.root, &piece.name) {
-                        Ok(Some(made)) if piece.value.starts_with("result ") => todo.push(made.run),
+                        Ok(Some(made)) if piece.value == made.content.hex() => todo.push(made.run),
                         _ => {
                             files.insert(PathBuf::from(piece.name));
                         }

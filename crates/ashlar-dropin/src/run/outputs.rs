@@ -143,7 +143,7 @@ pub fn keep(
             .insert(name(STREAMS)?, Node::File(ashlar_object::File { digest, meta: Meta::FILE }));
     }
     let whole = Tree::from(Dir::new(entries, Meta::EXECUTABLE, false));
-    let root = whole.digest();
+    let root = whole.root_digest();
     let digest = store.put(&mut &whole.encode()[..])?;
     Ok(Kept { digest, root, outputs })
 }
