@@ -97,6 +97,29 @@ impl Direct<'_> {
         self.origins.led(key, action, &Trust::default())
     }
 
+    /// As [`Direct::send`], after asking each remote whether the keys lead to this result there
+    /// already: for what was kept earlier and may have been sent then.
+    pub fn send_if_lacking(
+        &self,
+        publication: &Publication,
+        unclean: &mut dyn FnMut() -> Option<String>,
+    ) -> usize {
+        let has = |index: usize| {
+            let remote = self.remotes.shared(index).remote;
+            // Who does not say is sent it, and says then what is wrong.
+            self.remotes.is_writable(index)
+                && remote.steps(&publication.keys).is_ok_and(|found| {
+                    let all = found.iter().all(|found| {
+                        found.as_ref().is_some_and(|found| found.action == publication.action)
+                    });
+                    all && !found.is_empty()
+                })
+        };
+        let lacks: Vec<bool> = (0..self.remotes.count()).map(|index| !has(index)).collect();
+        let there = lacks.iter().filter(|lacks| !**lacks).count();
+        there + self.send_where(publication, unclean, &|index| lacks[index])
+    }
+
     /// Leaves a result at every remote that is written to; how many have it now. `unclean` says,
     /// for remotes that take only what is committed, why this is not, and is asked at most once.
     /// What fails is said and counted, and fails nothing.
@@ -105,9 +128,18 @@ impl Direct<'_> {
         publication: &Publication,
         unclean: &mut dyn FnMut() -> Option<String>,
     ) -> usize {
+        self.send_where(publication, unclean, &|_| true)
+    }
+
+    fn send_where(
+        &self,
+        publication: &Publication,
+        unclean: &mut dyn FnMut() -> Option<String>,
+        wanted: &dyn Fn(usize) -> bool,
+    ) -> usize {
         let mut reason: Option<Option<String>> = None;
         let mut have = 0;
-        for index in 0..self.remotes.count() {
+        for index in (0..self.remotes.count()).filter(|index| wanted(*index)) {
             let shared = self.remotes.shared(index);
             if shared.write == Write::No {
                 continue;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub mod artifact;
+pub mod cache;
 pub mod run;
 
 use artifact::Artifact;
+use cache::Cache;
 use run::Run;
 
 /// Builds systems made of hundreds of parts, and never builds one of them twice.
@@ -164,6 +166,9 @@ pub enum Command {
     /// Hand trees from one task of a pipeline to others.
     #[command(subcommand)]
     Artifact(Box<Artifact>),
+    /// Keep folders of a workspace between jobs, in layers with keys of their own.
+    #[command(subcommand)]
+    Cache(Box<Cache>),
     /// Look after the store.
     #[command(subcommand)]
     Store(Store),

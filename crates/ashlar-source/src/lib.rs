@@ -24,7 +24,7 @@ pub use git::GitError;
 pub use patch::{Patch, PatchError};
 pub use project::{
     DigestFile, Globs, Inputs, ProjectError, digest_file, files_matching, find_patches, inputs,
-    keep_path, path_tree,
+    keep_path, path_tree, tracked,
 };
 pub use unpack::{Keep, UnpackError, unpack, unpack_bytes};
 pub use url::UrlError;

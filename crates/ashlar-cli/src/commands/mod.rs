@@ -2,6 +2,7 @@
 
 mod artifact;
 mod build;
+mod cache;
 mod check;
 mod checkout;
 mod graph;
@@ -47,6 +48,7 @@ pub fn run(args: Args) -> Result<Exit, Failed> {
         Command::Pull(args) => pull::run(globals, &args),
         Command::Remote(args) => remote::run(globals, &args),
         Command::Artifact(args) => artifact::run(globals, &args),
+        Command::Cache(args) => cache::run(globals, &args),
         Command::Store(args) => store::run(globals, &args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(folder.as_deref()),

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::clock::kept;
 use super::finish::AREA;
-use super::{PlaceError, Put, Says, Times, failed, threads};
+use super::{PlaceError, Placed, Put, Says, Times, failed, modified, threads};
 
 /// Something of the tree that is not there as it should be.
 #[derive(Debug)]
@@ -341,8 +341,24 @@ pub(super) fn mode_of(meta: &ashlar_object::Meta) -> u32 {
     if meta.owner() == (0, 0) { meta.mode } else { meta.mode & 0o1777 }
 }
 
-fn modified(meta: &std::fs::Metadata) -> Time {
-    Time { seconds: meta.mtime(), nanos: u32::try_from(meta.mtime_nsec()).unwrap_or_default() }
+/// Adds what a new entry would write.
+pub(super) fn count_new(node: &Node, path: &Path, spare: Says<'_>, placed: &mut Placed) {
+    match node {
+        Node::Whiteout => {}
+        Node::Symlink(_) => placed.files += 1,
+        Node::File(file) => {
+            placed.files += 1;
+            placed.moved_bytes += file.digest.size;
+        }
+        Node::Dir(dir) => {
+            for (name, node) in dir.entries() {
+                let path = path.join(name.as_os_str());
+                if !spare(&path) {
+                    count_new(node, &path, spare, placed);
+                }
+            }
+        }
+    }
 }
 
 /// Mode and mount of a folder.

@@ -195,6 +195,26 @@ impl Put<'_> {
         Ok(placed)
     }
 
+    /// What [`Put::place`] would do, without doing it; a blob that is gone does not show.
+    ///
+    /// # Errors
+    /// When something cannot be read, or is in the way.
+    pub fn preview(
+        &self,
+        tree: &Tree,
+        owned: Says<'_>,
+        spare: Says<'_>,
+    ) -> Result<Placed, PlaceError> {
+        let root = std::path::absolute(self.root).map_err(failed("use", self.root))?;
+        let plan = found::look(self, &root, tree, owned, spare)?;
+        let mut placed = Placed { kept_files: plan.kept.len() as u64, ..Placed::default() };
+        placed.removed = plan.removed;
+        for new in &plan.new {
+            found::count_new(new.node, &new.path, spare, &mut placed);
+        }
+        Ok(placed)
+    }
+
     /// Dates what was there already.
     fn date(&self, root: &Path, plan: &Plan<'_>, moments: &Moments) -> Result<(), PlaceError> {
         let visible = clock::now();
@@ -225,6 +245,17 @@ impl Put<'_> {
         }
         Ok(())
     }
+}
+
+/// The time of modification of something.
+pub(crate) fn modified(meta: &std::fs::Metadata) -> Time {
+    use std::os::unix::fs::MetadataExt;
+    Time { seconds: meta.mtime(), nanos: u32::try_from(meta.mtime_nsec()).unwrap_or_default() }
+}
+
+/// The present time.
+pub(crate) fn present() -> Time {
+    clock::now()
 }
 
 /// Gives something a time of modification, not following a link.

@@ -247,6 +247,29 @@ fn walk(project: &Path, top: &Path, found: &mut Vec<Found>) -> Result<(), Projec
     }
 }
 
+/// The files below a folder that git tracks, by their paths below it, sorted: those of the
+/// repository that the folder is in, and those of repositories (submodules) that hold one of
+/// `starts`, paths below the folder. None where there is no repository.
+#[must_use]
+pub fn tracked(folder: &Path, starts: &[PathBuf]) -> Vec<PathBuf> {
+    // Where the folder cannot be found there are no files.
+    let Ok(folder) = folder.canonicalize() else { return Vec::new() };
+    let tops = starts.iter().map(|start| folder.join(start)).chain([folder.clone()]);
+    let repository = |top: PathBuf| {
+        top.ancestors().find(|above| above.join(".git").exists()).map(Path::to_owned)
+    };
+    let repositories: std::collections::BTreeSet<PathBuf> = tops.filter_map(repository).collect();
+    let mut all = Vec::new();
+    for repository in repositories {
+        let below = folder.strip_prefix(&repository).map(|below| below.as_os_str().as_bytes());
+        let names = index::tracked(&repository, below.unwrap_or_default());
+        let inside = repository.strip_prefix(&folder).unwrap_or(Path::new(""));
+        all.extend(names.iter().map(|name| inside.join(std::ffi::OsStr::from_bytes(name))));
+    }
+    all.sort();
+    all
+}
+
 /// Adds files that git tracks although a rule would ignore them: for git they are not ignored.
 fn add_tracked(repository: &Path, top: &Path, found: &mut Vec<Found>) -> Result<(), ProjectError> {
     let Ok(below) = top.strip_prefix(repository) else { return Ok(()) };

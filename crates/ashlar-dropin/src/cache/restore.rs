@@ -1,0 +1,118 @@
+//! Bringing a layer back.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use ashlar_object::{StepKey, Time};
+use ashlar_store::read_tree;
+
+use super::kept::{Paths, Spared};
+use super::{CacheError, Candidate, KeyFiles, Mark, Workspace};
+use crate::place::{PlaceError, Placed, Put, Times};
+
+/// What was restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The layer.
+    pub layer: String,
+    /// Its scope; `None` when a reference named the result.
+    pub scope: Option<String>,
+    /// Whether a job that succeeded saved it; `None` when a reference named the result.
+    pub mark: Option<Mark>,
+    /// Where it was: `local`, or the name of a remote.
+    pub place: String,
+    /// Its key.
+    pub key: StepKey,
+    /// What that changed.
+    pub placed: Placed,
+}
+
+impl Workspace<'_> {
+    /// Restores the first layer that hits; `None` when none does. What turns out not to be all
+    /// there is a miss, and the next one is tried. `files` are those of [`Workspace::key_files`].
+    ///
+    /// # Errors
+    /// When the store, or the workspace, cannot be read or written.
+    pub fn restore(
+        &self,
+        files: &[KeyFiles],
+        warn: &dyn Fn(String),
+    ) -> Result<Option<Restored>, CacheError> {
+        let candidates = self.candidates(files, &[Mark::Complete, Mark::Partial]);
+        let mut not: HashSet<(usize, Option<usize>)> = HashSet::new();
+        while let Some((number, hit)) = self.first(&candidates, &not)? {
+            let Candidate { layer, scope, mark, key } = &candidates[number];
+            let place = self.direct.place(&hit);
+            not.insert((number, hit.remote));
+            let name = &self.config.layers[*layer].name;
+            if !self.direct.bring(key, &hit)? {
+                continue;
+            }
+            match self.put(*layer, &hit.found.result.outputs, files[*layer].newest)? {
+                Some(placed) => {
+                    let (layer, scope) = (name.clone(), Some(scope.clone()));
+                    let mark = Some(*mark);
+                    return Ok(Some(Restored { layer, scope, mark, place, key: *key, placed }));
+                }
+                None => warn(format!(
+                    "layer {name} ({scope}, {place}) is damaged or not all there: not used"
+                )),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Restores the very result that a reference names; `None` when no place has it.
+    ///
+    /// # Errors
+    /// As [`Workspace::restore`], and when there is no such layer.
+    pub fn restore_exactly(
+        &self,
+        layer: &str,
+        key: &StepKey,
+    ) -> Result<Option<Restored>, CacheError> {
+        let number = self.number(layer)?;
+        let Some(hit) = self.direct.find(&[*key])?.pop().flatten() else { return Ok(None) };
+        let place = self.direct.place(&hit);
+        if !self.direct.bring(key, &hit)? {
+            return Ok(None);
+        }
+        let placed = self.put(number, &hit.found.result.outputs, None)?;
+        Ok(placed.map(|placed| Restored {
+            layer: layer.to_owned(),
+            scope: None,
+            mark: None,
+            place,
+            key: *key,
+            placed,
+        }))
+    }
+
+    /// Puts a tree over the workspace; `None` when some of it is gone or damaged.
+    fn put(
+        &self,
+        layer: usize,
+        outputs: &ashlar_object::Digest,
+        sources: Option<Time>,
+    ) -> Result<Option<Placed>, CacheError> {
+        let Some(tree) = read_tree(self.local, outputs)? else { return Ok(None) };
+        let paths = Paths::of(&self.config.layers[layer])?;
+        let spared = Spared::find(self.root, &[&paths.globs]);
+        let starts = paths.globs.starts();
+        let put = Put {
+            store: self.local,
+            root: self.root,
+            stat: self.stat,
+            times: Times::Ordered { sources },
+            starts: &starts,
+            last: &[],
+        };
+        let owned = |path: &Path| paths.globs.is_match(path);
+        let placed = put.place(&tree, &owned, &|path: &Path| spared.has(path));
+        match placed {
+            Ok(placed) => Ok(Some(placed)),
+            Err(PlaceError::Missing(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
