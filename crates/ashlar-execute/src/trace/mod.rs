@@ -14,8 +14,8 @@
 //! | `notes` | what was done with each path; what is the command's own work |
 //! | `report` | what the tracing process says in the end |
 //!
-//! What it does not see: files that a process outside opens and passes on, and programs that may
-//! not be read by who runs them. What cannot run inside: what traces others itself (`strace`, the
+//! What it does not see: files that a process outside opens and passes on, and that a file is in
+//! one of the folders when it is reached through a mount that the command made itself. What cannot run inside: what traces others itself (`strace`, the
 //! leak sanitizer), and a trace within a trace. Rings (`io_uring`) are refused, because what goes
 //! through them passes every filter.
 
@@ -100,6 +100,17 @@ pub enum TraceError {
         /// Why not.
         source: io::Error,
     },
+    /// The command ran to its end, and the trace is not complete.
+    #[error(
+        "the trace is not complete: {} was run, which may not be read, and so what it does not \
+         be seen; let it be read (chmod a+r), or run without a trace", program.display()
+    )]
+    Hidden {
+        /// The program, or the first of several.
+        program: PathBuf,
+        /// How the command ended.
+        status: ExitStatus,
+    },
     /// The tracing process was killed, and the command with it.
     #[error("the tracing process ended before the command did, which ended with it: {status}")]
     Lost {
@@ -167,7 +178,10 @@ impl Trace {
             .wait()
             .map_err(|source| TraceError::Start { program: program.clone(), source })?;
         match report::read(&text) {
-            Some(touched) => Ok((status, touched)),
+            Some(report) => match report.hidden.into_iter().next() {
+                None => Ok((status, report.touched)),
+                Some(program) => Err(TraceError::Hidden { program, status }),
+            },
             None => Err(TraceError::Lost { status }),
         }
     }

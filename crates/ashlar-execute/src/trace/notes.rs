@@ -1,13 +1,14 @@
 //! What is known so far: for each path what was done with it, and whether what is there now is
 //! the command's own work.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 
 use super::calls::Call;
 use super::paths::{Found, Resolver, There, as_path};
 use super::ptrace::Tid;
+use super::report::Report;
 use super::{Touch, Touched};
 
 /// Bits of what was done with a path.
@@ -52,6 +53,8 @@ pub(super) struct Notes {
     made: HashSet<Box<[u8]>>,
     /// Folders that were there before under another name: (now, before).
     moved: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Programs that were run and may not be read: what they do is not shown to us.
+    hidden: BTreeSet<Vec<u8>>,
     /// Names as they were asked for, and the ways of looking that brought nothing new since.
     done: HashMap<Box<[u8]>, u8>,
 }
@@ -222,8 +225,9 @@ impl Notes {
         self.moved.extend(moved);
     }
 
-    /// Everything, in the order of paths.
-    pub(super) fn into_touched(self) -> Vec<Touched> {
+    /// Everything: what was touched, in the order of paths, and the programs whose doings are not
+    /// in it.
+    pub(super) fn into_report(self) -> Report {
         let mut all = Vec::new();
         for (path, bits) in &self.paths {
             let kinds = [
@@ -240,7 +244,8 @@ impl Notes {
             }
         }
         all.sort_unstable();
-        all
+        let hidden = self.hidden.iter().map(|path| as_path(path).to_path_buf()).collect();
+        Report { touched: all, hidden }
     }
 
     fn find(&mut self, caller: Caller<'_>, name: &[u8], follow: bool) -> Found {
@@ -323,8 +328,16 @@ impl Notes {
     fn interpreter(&mut self, caller: Caller<'_>, path: &[u8]) {
         let whole = [caller.root, path.strip_prefix(caller.prefix).unwrap_or(path)].concat();
         let mut head = Vec::new();
-        // A program that cannot be read can still be run, by itself.
-        let Ok(file) = File::open(as_path(&whole)) else { return };
+        let file = match File::open(as_path(&whole)) {
+            Ok(file) => file,
+            Err(error) => {
+                let runs = rustix::fs::access(as_path(&whole), rustix::fs::Access::EXEC_OK);
+                if error.kind() == std::io::ErrorKind::PermissionDenied && runs.is_ok() {
+                    self.hidden.insert(path.to_vec());
+                }
+                return;
+            }
+        };
         if file.take(4096).read_to_end(&mut head).is_err() {
             return;
         }

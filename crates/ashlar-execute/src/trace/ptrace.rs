@@ -19,6 +19,8 @@ pub(super) enum Event {
         /// Whether the other is a thread beside it rather than a process.
         thread: bool,
     },
+    /// It runs another program now; its other threads are gone, and it may have had another number.
+    Replaced(Tid),
     /// It was stopped by a signal, as a shell's user does with a job, and stays so until the
     /// signal that continues it.
     Stopped(Tid),
@@ -34,6 +36,7 @@ pub(super) fn seize(tid: Tid) -> io::Result<()> {
         | libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
         | libc::PTRACE_O_TRACECLONE
+        | libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_EXITKILL;
     request(libc::PTRACE_SEIZE, tid, 0, usize::try_from(options).unwrap_or_default())
 }
@@ -48,8 +51,9 @@ pub(super) fn leave_stopped(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_LISTEN, tid, 0, 0)
 }
 
-/// Which process or thread [`Event::Started`] is about.
-pub(super) fn started(tid: Tid) -> io::Result<Tid> {
+/// The number that goes with [`Event::Started`], of the new one, and with [`Event::Replaced`], of
+/// before.
+pub(super) fn about(tid: Tid) -> io::Result<Tid> {
     let mut message: libc::c_ulong = 0;
     request(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut message).addr())?;
     Tid::try_from(message).map_err(|_| io::ErrorKind::InvalidData.into())
@@ -118,6 +122,7 @@ pub(super) fn wait() -> io::Result<Option<Event>> {
             Event::Started { by: tid, thread: false }
         }
         libc::PTRACE_EVENT_CLONE => Event::Started { by: tid, thread: true },
+        libc::PTRACE_EVENT_EXEC => Event::Replaced(tid),
         libc::PTRACE_EVENT_STOP if signal != libc::SIGTRAP => Event::Stopped(tid),
         _ => Event::Other(tid),
     }))

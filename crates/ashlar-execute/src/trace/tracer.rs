@@ -7,7 +7,7 @@
 //! ended.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStringExt;
@@ -67,6 +67,8 @@ struct Tracer {
     /// `None` once they are handed over, and the rest is let through.
     notes: Option<Notes>,
     places: HashMap<Tid, Rc<RefCell<Place>>>,
+    /// Those whose place was found before their parent said that it started them.
+    early: HashSet<Tid>,
     /// Room for names, used again and again.
     name: Vec<u8>,
 }
@@ -75,12 +77,13 @@ impl Tracer {
     fn handle(&mut self, event: Event) -> io::Result<()> {
         let (tid, signal) = match event {
             Event::Ended(tid) => {
-                self.places.remove(&tid);
+                self.forget(tid);
                 if tid == self.main
                     && let Some(notes) = self.notes.take()
                 {
-                    report::hand_over(notes.into_touched())?;
+                    report::hand_over(notes.into_report())?;
                     self.places.clear();
+                    self.early.clear();
                 }
                 return Ok(());
             }
@@ -88,11 +91,19 @@ impl Tracer {
             Event::Signal(tid, signal) => (tid, signal),
             Event::Started { by, thread } => {
                 if self.notes.is_some()
-                    && let Ok(tid) = ptrace::started(by)
+                    && let Ok(tid) = ptrace::about(by)
                 {
                     self.started(by, tid, thread);
                 }
                 (by, 0)
+            }
+            Event::Replaced(tid) => {
+                if let Ok(before) = ptrace::about(tid)
+                    && before != tid
+                {
+                    self.forget(before);
+                }
+                (tid, 0)
             }
             Event::Call(tid) => {
                 if let Some(mut notes) = self.notes.take() {
@@ -110,10 +121,44 @@ impl Tracer {
     }
 
     fn place(&mut self, tid: Tid) -> Rc<RefCell<Place>> {
-        Rc::clone(self.places.entry(tid).or_default())
+        if let Some(place) = self.places.get(&tid) {
+            return Rc::clone(place);
+        }
+        let place = self.inherited(tid);
+        self.places.insert(tid, Rc::clone(&place));
+        if tid != self.main {
+            self.early.insert(tid);
+        }
+        place
+    }
+
+    /// The place of one that we see before its parent says that it started it. If the parent was
+    /// killed just then it never will, so nobody waits for that.
+    fn inherited(&self, tid: Tid) -> Rc<RefCell<Place>> {
+        let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+        let number = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            line.trim().parse::<Tid>().ok()
+        };
+        let leader = number("Tgid:").filter(|leader| *leader != tid);
+        if let Some(place) = leader.and_then(|leader| self.places.get(&leader)) {
+            return Rc::clone(place);
+        }
+        let parent = number("PPid:").and_then(|parent| self.places.get(&parent));
+        // When in doubt look through its own eyes, which is only slower.
+        let elsewhere = tid != self.main && parent.is_none_or(|place| place.borrow().elsewhere);
+        Rc::new(RefCell::new(Place { elsewhere, unsure: leader.is_some(), folder: None }))
+    }
+
+    fn forget(&mut self, tid: Tid) {
+        self.places.remove(&tid);
+        self.early.remove(&tid);
     }
 
     fn started(&mut self, by: Tid, tid: Tid, thread: bool) {
+        if self.early.remove(&tid) {
+            return;
+        }
         let place = self.place(by);
         let new = if thread {
             place
@@ -224,8 +269,8 @@ impl Tracer {
 
     /// Where a thread's `/` is, when it may be another than ours: as we reach it, and as it is
     /// called here.
-    fn root(&self, tid: Tid) -> (Vec<u8>, Vec<u8>) {
-        if !self.places.get(&tid).is_some_and(|place| place.borrow().elsewhere) {
+    fn root(&mut self, tid: Tid) -> (Vec<u8>, Vec<u8>) {
+        if !self.place(tid).borrow().elsewhere {
             return (Vec::new(), Vec::new());
         }
         let root = format!("/proc/{tid}/root");

@@ -2,5 +2,6 @@
 
 mod ends;
 mod fixture;
+mod ordinary;
 mod programs;
 mod touches;
