@@ -21,6 +21,7 @@ install-needs:
 install-test-needs: install-needs
 	@scripts/install busybox-static diffutils e2fsprogs python3 quilt tar zstd xz-utils bzip2 unzip zip
 	@CARGO=$(CARGO) scripts/servers
+	@scripts/archives
 
 build: install-needs
 	$(CARGO) build --release --locked --quiet --package ashlar-cli

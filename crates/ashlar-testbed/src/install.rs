@@ -27,6 +27,15 @@ pub(crate) fn installed(name: &str, path: &str) -> PathBuf {
     path
 }
 
+/// The folder of the source archives of `examples/ci-layers`.
+///
+/// # Panics
+/// When they are not there, with the command that gets them.
+#[must_use]
+pub fn archives() -> PathBuf {
+    installed("the archives of examples/ci-layers", "archives")
+}
+
 /// A file that matches `<folder>/python/<environment>/lib/python*/site-packages/<path>`.
 pub(crate) fn installed_python(name: &str, environment: &str, path: &str) -> PathBuf {
     let lib = installed(name, &format!("python/{environment}/lib"));

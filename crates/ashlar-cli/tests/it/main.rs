@@ -10,3 +10,4 @@ mod never_lost;
 mod never_stale;
 mod remotes;
 mod rooms;
+mod run;

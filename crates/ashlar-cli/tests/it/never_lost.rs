@@ -5,7 +5,7 @@ mod damaged;
 mod failed;
 mod full;
 mod killed;
-mod mounts;
+pub mod mounts;
 mod random;
 mod refused;
 pub mod running;
