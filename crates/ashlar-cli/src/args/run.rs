@@ -37,6 +37,21 @@ pub struct Run {
     /// the same.
     #[arg(long)]
     pub keep_outputs: bool,
+    /// Name files that the command reads, looks for or lists and does not declare; `fail` keeps
+    /// nothing then, `learn` declares them in ashlar-run.learned.toml. Both run again what was kept
+    /// without a trace, or with undeclared files.
+    #[arg(long, value_name = "HOW", env = "ASHLAR_TRACE")]
+    pub trace: Option<TraceHow>,
+    /// Files outside of the root count as well.
+    #[arg(long, requires = "trace")]
+    pub trace_system: bool,
+    /// Files that do not count in a trace.
+    #[arg(long, value_name = "GLOB")]
+    pub ignore: Vec<String>,
+    /// Show the command the declared files and nothing else of the root, no network, and of the
+    /// environment what is declared.
+    #[arg(long, conflicts_with = "trace")]
+    pub sandbox: bool,
     /// Leave common files out of the key.
     #[arg(long, env = "ASHLAR_NO_COMMON", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_common: bool,
@@ -85,6 +100,19 @@ pub struct Declared {
     /// What it makes: a path, a folder with all in it, or a glob that has to match.
     #[arg(short = 'O', long, value_name = "GLOB")]
     pub output: Vec<String>,
+}
+
+/// What is done with files that a command touches and does not declare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceHow {
+    /// They are named.
+    Warn,
+    /// They are named, nothing is kept, and the run fails.
+    Fail,
+    /// They are named, and declared from the next time on.
+    Learn,
+    /// Nobody looks.
+    Off,
 }
 
 /// Yes or no.

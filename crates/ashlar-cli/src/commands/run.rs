@@ -6,16 +6,23 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use ashlar_build::{Direct, Ears, Event, Origins, chain, human_duration};
-use ashlar_dropin::run::{Note, OrderError, Outcome, Report, RunError, Runner, order};
+use ashlar_dropin::run::{
+    Note, OrderError, Outcome, Report, RunError, Runner, Tracing, Undeclared, Watching, learned,
+    order,
+};
 use ashlar_execute::Cancel;
+use ashlar_execute::trace::TraceError;
 use ashlar_recipe::{Declaration, LEARNED_FILE, RUNS_FILE, Runs, parse_runs};
 use serde_json::json;
 
 use crate::args::Globals;
-use crate::args::run::{Declared, Run, YesNo};
+use crate::args::run::{Declared, Run, TraceHow, YesNo};
 use crate::exit::{Exit, Failed};
 use crate::workspace::Workspace;
 use crate::{remotes, show, signals};
+
+/// So many undeclared files are named to people.
+const SHOWN: usize = 40;
 
 pub fn run(globals: &Globals, args: &Run) -> Result<Exit, Failed> {
     let mode = Mode::parse(&args.cache)?;
@@ -104,6 +111,8 @@ fn go(
     let ears = Ears { tell: &tell, cancel: &cancel };
     let direct = Direct { store: &*workspace.store, origins: &origins, remotes: &far, ears };
     let several = order.len() > 1;
+    let watching = watching(args, workspace)?;
+    let learning = Mutex::new(());
     let one = |name: &str| -> Result<Report, Failed> {
         let rights = mode.of(name);
         let runner = Runner {
@@ -116,12 +125,18 @@ fn go(
             live: !several,
             keep_outputs: args.keep_outputs,
             common: !args.no_common,
+            watching: &watching,
+            sandbox: args.sandbox,
             cancel: &cancel,
             tell: &|note| say(globals, name, &note),
         };
         let report =
             runner.run(name, &runs.runs[name]).map_err(|error| failed(Some(name), error))?;
         end(globals, args, name, &report);
+        if watching.tracing == Tracing::Learn && !report.undeclared.is_empty() {
+            let _one = learning.lock().unwrap_or_else(PoisonError::into_inner);
+            learn(workspace, name, &report.undeclared)?;
+        }
         Ok(report)
     };
     if let ([name], false) = (wanted, several) {
@@ -177,6 +192,36 @@ fn go(
     end.unwrap_or(Ok(Exit::Done))
 }
 
+/// How commands are traced.
+fn watching(args: &Run, workspace: &Workspace) -> Result<Watching, Failed> {
+    let tracing = match args.trace {
+        None | Some(TraceHow::Off) => return Ok(Watching::default()),
+        Some(TraceHow::Warn) => Tracing::Warn,
+        Some(TraceHow::Fail) => Tracing::Fail,
+        Some(TraceHow::Learn) => Tracing::Learn,
+    };
+    let helper = std::env::current_exe()
+        .map_err(|e| Failed::usage(format!("the path of this program is unknown: {e}")))?;
+    let ignore = args.ignore.iter().map(|glob| below_root(workspace, glob)).collect();
+    // Where the kernel shows itself is no file, and the store is ours.
+    let mut own: Vec<PathBuf> = ["/proc", "/dev", "/sys"].iter().map(PathBuf::from).collect();
+    own.extend(workspace.store.path().canonicalize());
+    Ok(Watching { tracing, system: args.trace_system, ignore, helper, own })
+}
+
+/// Declares what a run was seen to touch.
+fn learn(workspace: &Workspace, name: &str, found: &[Undeclared]) -> Result<(), Failed> {
+    let path = workspace.root.join(LEARNED_FILE);
+    let mut runs = read(&path, LEARNED_FILE)?;
+    runs.runs.entry(name.to_owned()).or_default().add(learned(found));
+    let early = workspace.root.join(format!(".ashlar-learned.{}", std::process::id()));
+    let written =
+        std::fs::write(&early, runs.learned_text()).and_then(|()| std::fs::rename(&early, &path));
+    written.map_err(|e| Failed::usage(format!("cannot write {}: {e}", path.display())))?;
+    eprintln!("{name}: {} more declared in {LEARNED_FILE}", found.len());
+    Ok(())
+}
+
 fn exit_of(report: &Report, cancel: &Cancel) -> Exit {
     match report.outcome {
         Outcome::Failed(_) if cancel.is_cancelled() => Exit::Stopped,
@@ -197,6 +242,22 @@ fn without(command: &[String]) -> Failed {
 fn say(globals: &Globals, name: &str, note: &Note) {
     match note {
         Note::Waiting => eprintln!("{name}: the same is being made elsewhere; waiting"),
+        Note::Undeclared(found) if globals.json => {
+            for one in found {
+                show::line(&json!({
+                    "event": "undeclared", "name": name, "path": one.path.to_string_lossy(),
+                    "touch": one.word(),
+                }));
+            }
+        }
+        Note::Undeclared(found) => {
+            for one in found.iter().take(SHOWN) {
+                eprintln!("{name}: {} {}, which is not declared", one.word(), one.path.display());
+            }
+            if found.len() > SHOWN {
+                eprintln!("{name}: and {} more; --json shows all", found.len() - SHOWN);
+            }
+        }
         Note::Warning(text) => eprintln!("warning: {name}: {text}"),
         Note::Miss(differences) if globals.json || differences.is_empty() => {}
         Note::Miss(differences) => {
@@ -253,7 +314,11 @@ pub fn failed(name: Option<&str>, error: RunError) -> Failed {
         | RunError::NoMatch { .. }
         | RunError::NotThere { .. } => Exit::Usage,
         RunError::Program { .. } => Exit::Machine,
-        RunError::NotMade { .. } => Exit::BuildFailed,
+        RunError::NotMade { .. } | RunError::Undeclared { .. } => Exit::BuildFailed,
+        RunError::Trace(TraceError::Lacks { ref advice, .. }) => {
+            return Failed::new(Exit::Machine, message).help(advice.clone());
+        }
+        RunError::Trace(_) => Exit::Machine,
         RunError::Source(error) => {
             let failed = Failed::from(error);
             return Failed { message: format!("{name}{}", failed.message), ..failed };

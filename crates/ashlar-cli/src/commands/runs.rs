@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ashlar_build::{Direct, Ears, Event, Origins, human_duration};
-use ashlar_dropin::run::{Last, Runner, all, last};
+use ashlar_dropin::run::{Last, Runner, Watching, all, last};
 use ashlar_execute::Cancel;
 use ashlar_object::{Digest, Time};
 use ashlar_store::read;
@@ -37,6 +37,8 @@ pub fn why(globals: &Globals, name: &str) -> Result<Exit, Failed> {
         live: false,
         keep_outputs: false,
         common: true,
+        watching: &Watching::default(),
+        sandbox: false,
         cancel: &cancel,
         tell: &|_| {},
     };

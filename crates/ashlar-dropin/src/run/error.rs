@@ -3,9 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ashlar_execute::trace::TraceError;
 use ashlar_source::SourceError;
 use ashlar_store::StoreError;
 
+use super::undeclared::Undeclared;
 use crate::place::PlaceError;
 
 /// Why a run cannot be looked up, run or kept. That the command fails is none of these.
@@ -48,6 +50,15 @@ pub enum RunError {
         /// The patterns without a match.
         patterns: Vec<String>,
     },
+    /// The command touched files that are not declared.
+    #[error("the command touched {} that {} not declared", plural(found.len()), if found.len() == 1 { "is" } else { "are" })]
+    Undeclared {
+        /// Which.
+        found: Vec<Undeclared>,
+    },
+    /// The command cannot be traced.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// A kept result is none of a run.
     #[error("what is kept is not the result of a run: {0}")]
     Damaged(String),
@@ -72,6 +83,10 @@ pub enum RunError {
     Place(#[from] PlaceError),
 }
 
+fn plural(count: usize) -> String {
+    if count == 1 { "a file".to_owned() } else { format!("{count} files") }
+}
+
 impl RunError {
     /// What fits `map_err`.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + use<> {
@@ -93,6 +108,10 @@ impl RunError {
                  when it is named in full"
             }
             Self::NotThere { .. } => "make it first: let the makefile's rule depend on it",
+            Self::Undeclared { .. } => {
+                "declare them (--input, --maybe), let `--trace=learn` do it, or say --ignore GLOB; \
+                 nothing is kept"
+            }
             Self::NotMade { .. } => "nothing is kept; is the pattern right, and below the root?",
             _ => return None,
         })

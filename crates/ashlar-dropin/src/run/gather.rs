@@ -23,6 +23,10 @@ pub struct Gathered {
     pub components: Vec<Component>,
     /// The files of the project among them, for whoever asks whether they are committed.
     pub files: BTreeSet<PathBuf>,
+    /// The programs among them, without links on the way.
+    pub tools: Vec<PathBuf>,
+    /// What links among them lead to, below the root.
+    pub behind: BTreeSet<PathBuf>,
     /// The runs that made files it uses.
     pub made_by: BTreeSet<String>,
 }
@@ -53,6 +57,7 @@ impl Gather<'_> {
         let Declaration { command, directory, flag, env, secret, tool, output, .. } =
             self.declaration;
         let mut all = Gathered::default();
+        let mut tools = Vec::new();
         let mut add = |kind, name: &str, value: String| {
             all.components.push(Component { kind, name: name.to_owned(), value });
         };
@@ -78,14 +83,18 @@ impl Gather<'_> {
             }
         }
         for name in tool {
-            add(Kind::Tool, name, self.digest(&program(name)?)?.hex());
+            let path = program(name)?;
+            add(Kind::Tool, name, self.digest(&path)?.hex());
+            tools.extend(path.canonicalize());
         }
         for name in &self.declaration.tool_version {
+            tools.extend(program(name)?.canonicalize());
             add(Kind::Tool, &format!("{name} --version"), self.version(name)?);
         }
         for pattern in output {
             add(Kind::Output, pattern, String::new());
         }
+        all.tools = tools;
         self.files(&mut all)?;
         for path in &self.declaration.uses {
             self.uses(path, &mut all)?;
@@ -140,6 +149,12 @@ impl Gather<'_> {
                 all.components.push(Component { kind, name, value });
             });
             for (name, digest) in found.behind {
+                let end = self.root.join(&name).canonicalize().ok();
+                let whole = self.root.canonicalize().ok();
+                let below = end.as_deref().zip(whole.as_deref());
+                all.behind.extend(
+                    below.and_then(|(end, root)| end.strip_prefix(root).ok().map(Path::to_owned)),
+                );
                 all.components.push(Component { kind: Kind::Behind, name, value: digest.hex() });
             }
         }
@@ -161,28 +176,25 @@ impl Gather<'_> {
         Ok(())
     }
 
-    /// A file that another run may have made. Its content counts, which that run left there or
-    /// somebody else: what this store remembers of runs must not decide about keys, or a checkout
-    /// whose store cannot be written, or that got the file in another way, would find nothing.
+    /// A file by the run that made it, as long as it is what that run left: then everything else
+    /// that run made counts as well. By its content else.
     fn uses(&self, path: &str, all: &mut Gathered) -> Result<(), RunError> {
         let at = self.root.join(path);
         if !at.is_file() {
             return Err(RunError::NotThere { path: path.to_owned() });
         }
         let digest = self.digest(&at)?;
-        match made::made(self.journal, self.root, path)? {
+        let value = match made::made(self.journal, self.root, path)? {
             Some(made) if made.content == digest => {
                 all.made_by.insert(made.run);
+                format!("result {}", made.outputs)
             }
             _ => {
                 all.files.insert(PathBuf::from(path));
+                format!("content {}", digest.hex())
             }
-        }
-        all.components.push(Component {
-            kind: Kind::Uses,
-            name: path.to_owned(),
-            value: digest.hex(),
-        });
+        };
+        all.components.push(Component { kind: Kind::Uses, name: path.to_owned(), value });
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! What is remembered of runs between them: what each was the last time, and which made which file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ashlar_object::{CanonicalHasher, Digest, StepKey};
 use ashlar_recipe::Declaration;
-use ashlar_store::{Journal, StoreError};
+use ashlar_store::{Journal, LocalStore, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// A file that a run made.
@@ -115,12 +115,21 @@ fn name(kind: &str, root: &Path, of: &str) -> String {
     format!("{}{of}", project(kind, root))
 }
 
+/// Where notes are when the store cannot be written: below the root, out of everybody's way.
+const FOLDER: &str = ".ashlar-run";
+
 /// What is known of a file that a run may have made.
 ///
 /// # Errors
 /// When the journal cannot be read.
 pub fn made(journal: &Journal, root: &Path, path: &str) -> Result<Option<Made>, StoreError> {
-    let Some(bytes) = journal.recall(&name("run-made", root, path))? else { return Ok(None) };
+    let name = name("run-made", root, path);
+    // The newer of the two is the one in the folder: it is removed by whoever writes the other.
+    let bytes = match std::fs::read(beside(root, &name)) {
+        Ok(bytes) => Some(bytes),
+        Err(_) => journal.recall(&name)?,
+    };
+    let Some(bytes) = bytes else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes);
     let mut parts = text.splitn(3, ' ');
     let mut digest = || parts.next().and_then(|part| part.parse().ok());
@@ -129,16 +138,39 @@ pub fn made(journal: &Journal, root: &Path, path: &str) -> Result<Option<Made>, 
     Ok(Some(Made { content, outputs, run }))
 }
 
-/// Notes that a run made a file.
+/// Notes that a run made a file. A store that cannot be written must not change keys: the note is
+/// kept beside the files then.
 ///
 /// # Errors
 /// When the journal cannot be written.
-pub fn note(journal: &Journal, root: &Path, path: &str, is: &Made) -> Result<(), StoreError> {
+pub fn note(store: &LocalStore, root: &Path, path: &str, is: &Made) -> Result<(), StoreError> {
+    let journal = store.journal();
     if made(journal, root, path)?.as_ref() == Some(is) {
         return Ok(());
     }
+    let name = name("run-made", root, path);
     let text = format!("{} {} {}", is.content, is.outputs, is.run);
-    journal.remember(&name("run-made", root, path), text.as_bytes())
+    let file = beside(root, &name);
+    if store.is_read_only() {
+        let folder = root.join(FOLDER);
+        let written = std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::write(folder.join(".gitignore"), "*\n"))
+            .and_then(|()| std::fs::write(&file, text));
+        return written.map_err(|source| StoreError::Io { doing: "write", path: file, source });
+    }
+    journal.remember(&name, text.as_bytes())?;
+    match std::fs::remove_file(&file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::Io { doing: "remove", path: file, source: e })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The file of a note beside the files of a project.
+fn beside(root: &Path, name: &str) -> PathBuf {
+    let hash = Digest::of(name.as_bytes()).short();
+    root.join(FOLDER).join(hash)
 }
 
 /// What is remembered of a run.

@@ -16,6 +16,8 @@ use super::gather::is_ours;
 /// Where outputs are in the tree of a result, and what says which part of the log went where.
 const OUTPUTS: &str = "outputs";
 const STREAMS: &str = "streams";
+/// There when the command was traced, and touched nothing that was not declared.
+const TRACED: &str = "traced";
 
 /// A folder beside the outputs of earlier times, as long as a command runs.
 pub struct Aside {
@@ -117,6 +119,7 @@ pub fn keep(
     globs: &Globs,
     stat: &StatCache,
     streams: &Streams,
+    traced: bool,
 ) -> Result<Kept, RunError> {
     let without = |path: &[u8]| {
         let path = Path::new(OsStr::from_bytes(path));
@@ -142,6 +145,10 @@ pub fn keep(
         entries
             .insert(name(STREAMS)?, Node::File(ashlar_object::File { digest, meta: Meta::FILE }));
     }
+    if traced {
+        let file = ashlar_object::File { digest: Digest::EMPTY, meta: Meta::FILE };
+        entries.insert(name(TRACED)?, Node::File(file));
+    }
     let whole = Tree::from(Dir::new(entries, Meta::EXECUTABLE, false));
     let root = whole.root_digest();
     let digest = store.put(&mut &whole.encode()[..])?;
@@ -166,11 +173,21 @@ fn only(dir: &Dir, at: &mut PathBuf, globs: &Globs) -> Dir {
     Dir::new(entries, dir.meta().clone(), false)
 }
 
-/// The outputs and the streams in the tree of a result.
+/// What is in the tree of a result.
+pub struct Opened {
+    /// The outputs below the root of the project.
+    pub outputs: Tree,
+    /// Which part of the log went where, when not all of it to standard output.
+    pub streams: Option<Streams>,
+    /// Whether it is known that nothing undeclared was touched.
+    pub traced: bool,
+}
+
+/// Reads the tree of a result.
 ///
 /// # Errors
 /// [`RunError::Damaged`] when it is the tree of something else.
-pub fn open(store: &LocalStore, tree: &Tree) -> Result<(Tree, Option<Streams>), RunError> {
+pub fn open(store: &LocalStore, tree: &Tree) -> Result<Opened, RunError> {
     let entry = |name: &str| {
         tree.root().entries().iter().find(|(n, _)| n.as_bytes() == name.as_bytes()).map(|(_, n)| n)
     };
@@ -186,5 +203,6 @@ pub fn open(store: &LocalStore, tree: &Tree) -> Result<(Tree, Option<Streams>), 
         }
         _ => None,
     };
-    Ok((Tree::from(outputs.clone()), streams))
+    let traced = entry(TRACED).is_some();
+    Ok(Opened { outputs: Tree::from(outputs.clone()), streams, traced })
 }

@@ -97,6 +97,19 @@ impl Globs {
         starts
     }
 
+    /// Whether the names in a folder count: one of them names the folder, or asks for some of what
+    /// is in it by a pattern.
+    #[must_use]
+    pub fn covers(&self, folder: &Path) -> bool {
+        self.all.iter().any(|one| {
+            !one.not
+                && (one.names(folder)
+                    || !one.literal
+                        && folder.starts_with(&one.start)
+                        && (one.deep || folder.components().count() < one.depth))
+        })
+    }
+
     /// Whether something in a folder may be named by them.
     #[must_use]
     pub fn lead_into(&self, folder: &Path) -> bool {
