@@ -274,6 +274,25 @@ fn a_program_in_another_root() {
 }
 
 #[test]
+fn the_same_name_in_two_roots() {
+    let it = Fixture::new();
+    it.write("real/in", "x");
+    std::os::unix::fs::symlink("real", it.path.join("link")).unwrap();
+    let inside = format!("root{}/link/in", it.path.display());
+    it.write(&inside, "x");
+    fs::create_dir(it.path.join("root/bin")).unwrap();
+    fs::copy("/bin/busybox", it.path.join("root/bin/busybox")).unwrap();
+    let mut command = it.command("busybox");
+    let cat = "cat $PWD/link/in";
+    let script = format!("busybox chroot root /bin/busybox {cat}; busybox {cat}");
+    command.args(["sh", "-c", &script]);
+    let lines = it.touched(command);
+    for line in [&format!("read {inside}"), "read link", "read real/in"] {
+        assert!(lines.iter().any(|one| one == line), "{line}: {lines:?}");
+    }
+}
+
+#[test]
 fn a_program_in_a_sandbox_of_its_own() {
     let it = Fixture::new();
     it.write("in", "x");
