@@ -66,6 +66,10 @@ PRAGMA user_version = 2;
 /// The number of [`SCHEMA`]. The format file of the store says whether it can be read at all.
 const SCHEMA_VERSION: i64 = 2;
 
+/// From how many bytes on the log is written back when its owner closes it. Up to then it stays for
+/// the next: a program that runs for some milliseconds must not wait for the disk at its end.
+const LONG: u64 = 1 << 20;
+
 /// How long a writer waits for another.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -257,6 +261,20 @@ impl Index {
     }
 }
 
+impl Drop for Index {
+    fn drop(&mut self) {
+        let Place::File { path, read_only: false, .. } = &self.place else { return };
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        if std::fs::metadata(log).is_ok_and(|log| log.len() > LONG)
+            && let Some(pooled) = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).last()
+        {
+            // Whoever has it open now does it later, and nothing is lost where nobody can.
+            let _ = pooled.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+    }
+}
+
 fn in_memory() -> Result<Connection, StoreError> {
     let connection = Connection::open_in_memory().and_then(|connection| {
         connection.execute_batch(SCHEMA)?;
@@ -286,6 +304,7 @@ fn open_alone(path: &Path) -> rusqlite::Result<Connection> {
 
 fn set_up(connection: Connection) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(64);
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // A power cut may take the last transactions, never the order of what is left; results that
     // are lost so are built again. Waiting for the disk at each would cost more.
     connection.execute_batch(

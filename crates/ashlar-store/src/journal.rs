@@ -289,11 +289,26 @@ impl Journal {
         if self.index.is_read_only() {
             return Ok(());
         }
+        self.index.write("write to", |connection| put_named(connection, name, bytes))
+    }
+
+    /// As [`Journal::remember`] and, for one hit, [`Journal::note_hits`] at once.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn remember_hit(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        saved: Duration,
+    ) -> Result<(), StoreError> {
+        if self.index.is_read_only() {
+            return Ok(());
+        }
         self.index.write("write to", |connection| {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO named (name, bytes) VALUES (?1, ?2)")?
-                .execute(params![name, bytes])?;
-            Ok(())
+            count(connection, "hits", 1)?;
+            count(connection, "saved_ns", nanos(saved))?;
+            put_named(connection, name, bytes)
         })
     }
 
@@ -358,6 +373,13 @@ impl Journal {
                 .optional()
         })
     }
+}
+
+fn put_named(connection: &Connection, name: &str, bytes: &[u8]) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO named (name, bytes) VALUES (?1, ?2)")?
+        .execute(params![name, bytes])?;
+    Ok(())
 }
 
 fn nanos(duration: Duration) -> i64 {

@@ -115,7 +115,6 @@ impl Runner<'_> {
         outputs: &Tree,
     ) -> Result<(), RunError> {
         let (result, key) = (&hit.found.result, known.key.to_string());
-        self.store.journal().note_hits(1, result.took)?;
         let mut note = last.cloned().unwrap_or_default();
         if note.key != key || note.outcome == "failed" {
             self.note_made(name, outputs)?;
@@ -129,7 +128,8 @@ impl Runner<'_> {
         note.saved_ms += millis(result.took);
         "hit".clone_into(&mut note.outcome);
         note.at = now().seconds;
-        Ok(made::remember(self.store.journal(), self.root, name, &note)?)
+        let journal = self.store.journal();
+        Ok(made::remember_hit(journal, self.root, name, &note, result.took)?)
     }
 
     pub(super) fn keep_pieces(

@@ -1,6 +1,7 @@
 //! What is remembered of runs between them: what each was the last time, and which made which file.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ashlar_object::{CanonicalHasher, Digest, StepKey};
 use ashlar_recipe::Declaration;
@@ -203,6 +204,22 @@ pub fn remember(journal: &Journal, root: &Path, run: &str, last: &Last) -> Resul
     // It has a form in JSON always.
     let bytes = serde_json::to_vec(last).unwrap_or_default();
     journal.remember(&name("run-last", root, run), &bytes)
+}
+
+/// Remembers a run that was found, which saved so long.
+///
+/// # Errors
+/// When the journal cannot be written.
+pub fn remember_hit(
+    journal: &Journal,
+    root: &Path,
+    run: &str,
+    last: &Last,
+    saved: Duration,
+) -> Result<(), StoreError> {
+    // It has a form in JSON always.
+    let bytes = serde_json::to_vec(last).unwrap_or_default();
+    journal.remember_hit(&name("run-last", root, run), &bytes, saved)
 }
 
 /// A lock for all that happens to the files of one run of a project.
