@@ -77,6 +77,9 @@ pub struct Restore {
     /// Exactly this result, as `skip-if-hit` and `save` name it.
     #[arg(long = "ref", value_name = "LAYER@KEY")]
     pub reference: Option<String>,
+    /// Remove what other layers name as well, as if the checkout were a fresh one.
+    #[arg(long, conflicts_with = "reference")]
+    pub clean: bool,
     /// End with 1 unless a complete layer was restored.
     #[arg(long)]
     pub require: bool,
@@ -133,6 +136,9 @@ pub struct Wrap {
     /// How.
     #[command(flatten)]
     pub keep: Keep,
+    /// Remove what other layers than the restored one name, as if the checkout were a fresh one.
+    #[arg(long)]
+    pub clean: bool,
     /// Seconds that the command has to end after a signal.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub grace: u64,

@@ -5,6 +5,7 @@ mod snapshot;
 mod support;
 
 mod bad_input;
+mod cache;
 mod commands;
 mod never_lost;
 mod never_stale;

@@ -1,9 +1,11 @@
 //! Bringing a layer back.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ashlar_object::{StepKey, Time};
+use ashlar_object::{StepKey, Time, Tree};
+use ashlar_recipe::CacheLayer;
+use ashlar_source::Globs;
 use ashlar_store::read_tree;
 
 use super::kept::{Paths, Spared};
@@ -30,12 +32,14 @@ pub struct Restored {
 impl Workspace<'_> {
     /// Restores the first layer that hits; `None` when none does. What turns out not to be all
     /// there is a miss, and the next one is tried. `files` are those of [`Workspace::key_files`].
+    /// With `clean`, what other layers name goes as well, as if the checkout were a fresh one.
     ///
     /// # Errors
     /// When the store, or the workspace, cannot be read or written.
     pub fn restore(
         &self,
         files: &[KeyFiles],
+        clean: bool,
         warn: &dyn Fn(String),
     ) -> Result<Option<Restored>, CacheError> {
         let candidates = self.candidates(files, &[Mark::Complete, Mark::Partial]);
@@ -48,7 +52,8 @@ impl Workspace<'_> {
             if !self.direct.bring(key, &hit)? {
                 continue;
             }
-            match self.put(*layer, &hit.found.result.outputs, files[*layer].newest)? {
+            let (outputs, newest) = (&hit.found.result.outputs, files[*layer].newest);
+            match self.put(*layer, outputs, newest, clean)? {
                 Some(placed) => {
                     let (layer, scope) = (name.clone(), Some(scope.clone()));
                     let mark = Some(*mark);
@@ -58,6 +63,9 @@ impl Workspace<'_> {
                     "layer {name} ({scope}, {place}) is damaged or not all there: not used"
                 )),
             }
+        }
+        if clean {
+            self.over(&Tree::default(), &self.config.layers, None)?;
         }
         Ok(None)
     }
@@ -77,7 +85,7 @@ impl Workspace<'_> {
         if !self.direct.bring(key, &hit)? {
             return Ok(None);
         }
-        let placed = self.put(number, &hit.found.result.outputs, None)?;
+        let placed = self.put(number, &hit.found.result.outputs, None, false)?;
         Ok(placed.map(|placed| Restored {
             layer: layer.to_owned(),
             scope: None,
@@ -94,11 +102,25 @@ impl Workspace<'_> {
         layer: usize,
         outputs: &ashlar_object::Digest,
         sources: Option<Time>,
+        clean: bool,
     ) -> Result<Option<Placed>, CacheError> {
         let Some(tree) = read_tree(self.local, outputs)? else { return Ok(None) };
-        let paths = Paths::of(&self.config.layers[layer])?;
-        let spared = Spared::find(self.root, &[&paths.globs]);
-        let starts = paths.globs.starts();
+        let all = &self.config.layers;
+        let layers = if clean { &all[..] } else { std::slice::from_ref(&all[layer]) };
+        self.over(&tree, layers, sources)
+    }
+
+    /// Puts a tree in place of all that some layers name.
+    fn over(
+        &self,
+        tree: &Tree,
+        layers: &[CacheLayer],
+        sources: Option<Time>,
+    ) -> Result<Option<Placed>, CacheError> {
+        let paths: Vec<Paths> = layers.iter().map(Paths::of).collect::<Result<_, _>>()?;
+        let globs: Vec<&Globs> = paths.iter().map(|paths| &paths.globs).collect();
+        let spared = Spared::find(self.root, &globs);
+        let starts: Vec<PathBuf> = globs.iter().flat_map(|globs| globs.starts()).collect();
         let put = Put {
             store: self.local,
             root: self.root,
@@ -107,8 +129,8 @@ impl Workspace<'_> {
             starts: &starts,
             last: &[],
         };
-        let owned = |path: &Path| paths.globs.is_match(path);
-        let placed = put.place(&tree, &owned, &|path: &Path| spared.has(path));
+        let owned = |path: &Path| globs.iter().any(|globs| globs.is_match(path));
+        let placed = put.place(tree, &owned, &|path: &Path| spared.has(path));
         match placed {
             Ok(placed) => Ok(Some(placed)),
             Err(PlaceError::Missing(_)) => Ok(None),

@@ -337,7 +337,7 @@ fn a_kill_at_any_moment_leaves_one_of_the_two() {
         .into();
     let this = std::env::current_exe().unwrap();
     let mut seen = [0; 2];
-    for round in 0..40_u64 {
+    for round in 0..24_u64 {
         let mut child = Command::new(&this)
             .args(["--ignored", "--exact", "place::tests::inner_places_in_turn"])
             .env("ASHLAR_TEST_PLACES", world.dir.path())

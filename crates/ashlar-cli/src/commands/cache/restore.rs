@@ -16,7 +16,7 @@ pub fn run(globals: &Globals, args: &Restore) -> Result<Exit, Failed> {
     job.stop_on_signals(Duration::ZERO);
     let Some(text) = &args.reference else {
         let files = job.key_files()?;
-        let restored = restore(&job, &files)?;
+        let restored = restore(&job, &files, args.clean)?;
         let complete = restored.is_some_and(|restored| restored.mark == Some(Mark::Complete));
         return Ok(if args.require && !complete { Exit::BuildFailed } else { Exit::Done });
     };
@@ -39,8 +39,12 @@ pub fn run(globals: &Globals, args: &Restore) -> Result<Exit, Failed> {
 }
 
 /// Restores the first layer that hits, and says so.
-pub(super) fn restore(job: &Job, files: &[KeyFiles]) -> Result<Option<Restored>, Failed> {
-    let restored = job.with(|space| space.restore(files, &|text| job.warn(&text)))?;
+pub(super) fn restore(
+    job: &Job,
+    files: &[KeyFiles],
+    clean: bool,
+) -> Result<Option<Restored>, Failed> {
+    let restored = job.with(|space| space.restore(files, clean, &|text| job.warn(&text)))?;
     said(job, restored.as_ref());
     Ok(restored)
 }

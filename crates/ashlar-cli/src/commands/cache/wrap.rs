@@ -23,7 +23,7 @@ pub fn run(globals: &Globals, args: &Wrap) -> Result<Exit, Failed> {
     let job = Job::open(globals, &args.place)?;
     let files = job.key_files()?;
     let listener = Listener::begin(&job.cancel, Duration::from_secs(args.grace));
-    match restore(&job, &files) {
+    match restore(&job, &files, args.clean) {
         Ok(_) => {}
         Err(failed) if failed.exit == Exit::Usage => return Err(failed),
         // What is kept elsewhere is no reason to build nothing.
