@@ -127,6 +127,12 @@ def settle() -> None:
     os.sync()
 
 
+def wait_until_old() -> None:
+    """Files younger than the granularity of their times are read again, because a change could
+    hide; a user's are older."""
+    time.sleep(3)
+
+
 def set_aside(folder: Path) -> None:
     """Puts a folder out of the way until the end. ext4 makes new files slowly, by a factor of ten,
     where many have been removed in the last minutes; whoever is measured next would pay for that."""

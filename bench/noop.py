@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from measure import Failed, in_turn, need, resident, run, say
+from measure import Failed, in_turn, need, resident, run, say, wait_until_old
 from report import Row
 
 # Modules depend on earlier ones of their own group only. What a step sees is everything it
@@ -81,9 +81,7 @@ def measure(context, count: int, at_most: float | None, ratio: float | None,
     for other in (make, ninja):
         run(other, folder)
     say(f"{count} modules: measuring builds with nothing to do")
-    # Files younger than the granularity of their times are hashed again, because a change could
-    # hide; a user's are older.
-    time.sleep(3)
+    wait_until_old()
     found = summary(ours, folder)
     if found["hit"] != count:
         raise Failed(f"of {count} modules not all were found: {found}")

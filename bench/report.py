@@ -147,7 +147,8 @@ def peers() -> str:
     asked = (["make", "--version"], ["ninja", "--version"], ["ostree", "--version"],
              ["casync", "--version"], ["tar", "--version"], ["zstd", "--version"],
              ["cp", "--version"], ["bwrap", "--version"], ["gzip", "--version"],
-             ["curl", "--version"], ["skopeo", "--version"], ["docker-registry", "--version"])
+             ["curl", "--version"], ["skopeo", "--version"], ["docker-registry", "--version"],
+             ["ccache", "--version"], ["gcc", "--version"])
     said: list[str] = []
     for command in asked:
         text = output(command)

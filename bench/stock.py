@@ -79,12 +79,13 @@ def pull(repository: str, tag: str, kind: str, work: Path, into: Path) -> float:
         set_aside(work)
 
 
-def use(repository: str, tag: str, into: Path) -> float:
+def use(repository: str, tag: str, into: Path, kind: str = "gzip") -> float:
     """Seconds to stream the one layer of an image into tar, as a pipeline's task does it."""
     (name,) = layers(repository, tag)
     host, path = repository.split("/", 1)
     into.mkdir(parents=True)
-    stream = 'set -o pipefail; curl -fsS "$1" | tar -C "$2" -zxpf -'
+    unpack = {"gzip": "gzip -dc", "zstd": "zstd -qdc"}[kind]
+    stream = f'set -o pipefail; curl -fsS "$1" | {unpack} | tar -C "$2" -xpf -'
     blob = f"http://{host}/v2/{path}/blobs/sha256:{name}"
     return seconds(["bash", "-c", stream, "-", blob, into], into)
 
