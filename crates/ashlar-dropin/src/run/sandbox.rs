@@ -12,8 +12,7 @@ use super::RunError;
 use super::gather::Gathered;
 
 /// Variables that every program may count on.
-const ENVIRONMENT: [&str; 8] =
-    ["PATH", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "MAKEFLAGS", "MAKELEVEL"];
+const ENVIRONMENT: [&str; 6] = ["PATH", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME"];
 
 /// A folder with the declared files.
 pub struct Cell {
@@ -90,8 +89,21 @@ impl Cell {
                 command.env(name, value);
             }
         }
+        if let Ok(flags) = std::env::var("MAKEFLAGS")
+            && !declaration.env.iter().any(|name| name == "MAKEFLAGS")
+        {
+            command.env("MAKEFLAGS", jobs_of(&flags));
+        }
         Ok(command)
     }
+}
+
+/// Only what a make inside needs to share the jobs of the one outside. Variables that were set on
+/// that one's command line are there as well, and nobody has declared them.
+fn jobs_of(flags: &str) -> String {
+    let words = flags.split_ascii_whitespace().take_while(|word| *word != "--");
+    let jobs = words.filter(|word| word.starts_with("-j") || word.starts_with("--jobserver"));
+    jobs.collect::<Vec<_>>().join(" ")
 }
 
 /// Copies a file, a link or a folder.
