@@ -2,7 +2,7 @@
 
 LEDD = ledd_0.9-1_$(ARCH).deb
 $(LEDD)_SRC_PATH = src/ledd
-$(LEDD)_FLAGS = platform=$(platform) led_profile=$(LED_PROFILE)
+$(LEDD)_ENV = platform LED_PROFILE
 $(eval $(call add_package,$(LEDD)))
 
 LEDD_DEV = ledd-dev_0.9-1_all.deb

@@ -3,7 +3,7 @@
 PORTCTL = portctl_2.0-1_$(ARCH).deb
 $(PORTCTL)_SRC_PATH = src/portctl
 $(PORTCTL)_DEPENDS = $(LIBPORTNAME) $(LIBPORTNAME_DEV)
-$(PORTCTL)_FLAGS = platform=$(platform)
+$(PORTCTL)_ENV = platform
 $(eval $(call add_package,$(PORTCTL)))
 
 PORTCTL_DBG = portctl-dbg_2.0-1_$(ARCH).deb

@@ -6,5 +6,6 @@ mod narrow;
 mod sharing;
 mod stale;
 mod together;
+mod traced;
 mod tree;
 mod undeclared;

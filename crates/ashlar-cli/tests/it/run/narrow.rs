@@ -17,15 +17,8 @@ fn a_package_may_leave_out_what_all_share() {
     let tree = Tree::new();
     tree.edit("rules/ledd.mk", "$(eval", "$(LEDD)_COMMON = no\n$(eval");
     tree.vs(&[]);
-    let made = |text| {
-        tree.edit("rules/functions", "# What changes every package.", text);
-        tree.vs(&[])
-    };
-    let some = "ledd:hit libportname:built portctl:built";
-    assert_eq!(
-        made("# What changes every package, and nothing else.\n# What changes every package."),
-        some
-    );
+    tree.edit("rules/functions", "# What changes every package,", "# All that changes each,");
+    assert_eq!(tree.vs(&[]), "ledd:hit libportname:built portctl:built");
 }
 
 #[test]
@@ -67,9 +60,10 @@ fn why_names_what_changed() {
     assert!(out.contains("would not be run"), "{out}");
     // Found, and yet there is something to say: what was different when it was made.
     let made = tree.make(&["platform=vs", "LED_PROFILE=bright", "RUN_OPTIONS="]);
-    made.ran.says("vs/ledd: flag led_profile: dim → bright");
-    let out = why(&[]);
-    assert!(out.contains("flag led_profile: dim → bright"), "{out}");
+    made.ran.says("vs/ledd: env LED_PROFILE: dim → bright");
+    let out = why(&["LED_PROFILE=bright"]);
+    assert!(out.contains("the last time"), "{out}");
+    assert!(out.contains("env LED_PROFILE: dim → bright"), "{out}");
     // Not made yet.
     tree.edit("src/ledd/ledd.h", "in percent", "per cent");
     let out = why(&["BLDENV=trixie"]);
