@@ -127,6 +127,9 @@ pub enum Command {
         /// One of them, by its name.
         #[arg(long, value_name = "NAME")]
         run: Option<String>,
+        /// Their root, where that was said with --root.
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
     },
     /// Print the log of the last build of a module, whether it succeeded or failed.
     Log(Log),
@@ -309,6 +312,9 @@ pub struct Why {
     /// A command that `ashlar run` keeps, by its name.
     #[arg(long, value_name = "NAME")]
     pub run: Option<String>,
+    /// With --run: its root, where that was said with --root.
+    #[arg(long, value_name = "DIR", requires = "run")]
+    pub root: Option<PathBuf>,
 }
 
 /// `ashlar log`.
@@ -320,6 +326,9 @@ pub struct Log {
     /// A command that `ashlar run` keeps, by its name.
     #[arg(long, value_name = "NAME")]
     pub run: Option<String>,
+    /// With --run: its root, where that was said with --root.
+    #[arg(long, value_name = "DIR", requires = "run")]
+    pub root: Option<PathBuf>,
     /// Which of its steps: `build`, `source`, `packages`; for a base `base`, `tools …`.
     #[arg(long, default_value = "build")]
     pub step: String,
@@ -406,6 +415,8 @@ pub enum SchemaOf {
     Module,
     /// ashlar-cache.toml
     Cache,
+    /// ashlar-run.toml
+    Run,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

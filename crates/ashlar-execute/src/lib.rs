@@ -16,6 +16,7 @@
 //! | `attempt` | one helper process from its start until nothing of it is left |
 //! | `workspace` | what a command needs on disk, staged |
 //! | `sandbox` | running and keeping |
+//! | `leash` | a command that ends when we do |
 //! | [`trace`] | which files a command touches |
 //!
 //! Absent: step keys, graphs, decisions about what to run. Nothing here knows what a module is.
@@ -28,6 +29,7 @@ mod helper;
 mod host;
 mod jobs;
 mod layers;
+mod leash;
 mod log;
 mod mounts;
 mod probe;
@@ -45,6 +47,7 @@ pub use contract::{
 };
 pub use helper::internal_sandbox;
 pub use jobs::{Jobs, Token, Tokens};
+pub use leash::end_with_us;
 pub use probe::probe;
 pub use rights::{Rights, reexec_command, rights};
 pub use sandbox::{OnOutput, Sandbox, SandboxOptions};

@@ -36,7 +36,7 @@ pub use resolved::{
     Base, Build, Kind, Module, ModuleName, OptionValue, Origin, Outputs, Phase, Project, Source,
 };
 pub use runs::{Declaration, LEARNED_FILE, RUNS_FILE, Runs};
-pub use schema::{cache_schema, module_schema, project_schema};
+pub use schema::{cache_schema, module_schema, project_schema, run_schema};
 
 #[cfg(test)]
 mod mistake_tests;

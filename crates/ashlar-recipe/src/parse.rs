@@ -20,9 +20,11 @@ use crate::runs::Runs;
 use crate::written::{self, Span};
 use reader::Reader;
 
+pub(crate) use runs::RIGHTS;
 #[cfg(test)]
 pub(crate) use {
     cache::KEYS as CACHE_KEYS, module::KEYS as MODULE_KEYS, project::KEYS as PROJECT_KEYS,
+    runs::KEYS as RUN_KEYS,
 };
 
 /// The project file.

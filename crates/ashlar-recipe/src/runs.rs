@@ -153,6 +153,8 @@ mod tests {
         assert_eq!(runs.runs["a"].command, ["sh", "-c", "make x"]);
         let wrong = parse_runs(RUNS_FILE, b"[run.a]\ninputs = []\n").unwrap_err();
         assert!(wrong.to_string().contains("did you mean `input`?"), "{wrong}");
+        let wrong = parse_runs(RUNS_FILE, b"[cache]\n\"x/*\" = \"reed\"\n").unwrap_err();
+        assert!(wrong.to_string().contains("off, read, write or readwrite"), "{wrong}");
     }
 
     #[test]

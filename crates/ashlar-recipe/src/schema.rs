@@ -1,4 +1,4 @@
-//! JSON Schema (draft 2020-12) of the project file and of module files, for editors.
+//! JSON Schema (draft 2020-12) of the files that people write, for editors.
 //!
 //! Written by hand: the written types take values that a derived schema could not tell apart (a
 //! list or a text for `configure`), and editors show the descriptions to people. A test holds the
@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::parse::RIGHTS;
 use crate::resolve::KINDS;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -115,6 +116,59 @@ pub fn cache_schema() -> Value {
                 ("scope", scope),
             ],
             &["layer"],
+        ),
+    )
+}
+
+/// The schema of `ashlar-run.toml`.
+#[must_use]
+pub fn run_schema() -> Value {
+    let declaration = |description: &str| {
+        table(
+            description,
+            [
+                (
+                    "command",
+                    json!({
+                        "description": "The command: a list, or a text for `sh -c`",
+                        "type": ["array", "string"],
+                        "items": { "type": "string" },
+                    }),
+                ),
+                ("directory", text("The folder it runs in; the root when left out")),
+                ("input", texts("Globs of files it reads; each matches something; `!` takes back")),
+                ("maybe", texts("Globs of files it looks for, which may be absent")),
+                ("no_inputs", flag("Whether it reads no file of the project")),
+                (
+                    "common",
+                    texts("Globs of files that many runs share; `--no-common` leaves them out"),
+                ),
+                ("env", texts("Variables whose values count")),
+                ("secret", texts("Variables whose values count, known by a fingerprint only")),
+                ("flag", texts("Values that count: `NAME=VALUE`")),
+                ("tool", texts("Programs whose content counts, wherever they are")),
+                ("tool_version", texts("Programs whose answer to `--version` counts")),
+                ("uses", texts("Files that other runs may have made")),
+                ("git", texts("Checkouts and submodules")),
+                ("output", texts("Globs of what it makes; each matches something")),
+            ],
+            &[],
+        )
+    };
+    let rights = json!({ "enum": RIGHTS });
+    document(
+        "Ashlar runs",
+        table(
+            "Commands that are kept",
+            [
+                ("defaults", declaration("What holds for every run")),
+                (
+                    "cache",
+                    named("What may be done with the cache, by patterns of names of runs", &rights),
+                ),
+                ("run", named("Runs by name", &declaration("A command, what it needs and makes"))),
+            ],
+            &[],
         ),
     )
 }
@@ -387,7 +441,7 @@ fn environment(description: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::{CACHE_KEYS, MODULE_KEYS, PROJECT_KEYS};
+    use crate::parse::{CACHE_KEYS, MODULE_KEYS, PROJECT_KEYS, RUN_KEYS};
 
     fn keys(schema: &Value, pointer: &str) -> Vec<String> {
         let properties = schema.pointer(pointer).and_then(Value::as_object).unwrap();
@@ -420,6 +474,14 @@ mod tests {
         ]) {
             assert_eq!(keys(&cache, pointer), sorted(keys_of.known), "{pointer}");
         }
+        let run = run_schema();
+        for (keys_of, pointer) in [
+            (&RUN_KEYS[0], "/properties"),
+            (&RUN_KEYS[2], "/properties/run/additionalProperties/properties"),
+            (&RUN_KEYS[2], "/properties/defaults/properties"),
+        ] {
+            assert_eq!(keys(&run, pointer), sorted(keys_of.known), "{pointer}");
+        }
         let module = module_schema();
         for (keys_of, pointer) in MODULE_KEYS.iter().zip([
             "/properties",
@@ -446,5 +508,6 @@ mod tests {
         walk(&project_schema(), "");
         walk(&module_schema(), "");
         walk(&cache_schema(), "");
+        walk(&run_schema(), "");
     }
 }

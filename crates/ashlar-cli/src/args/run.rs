@@ -16,14 +16,12 @@ pub struct Run {
     /// What it is called in logs and records; the first output when not said.
     #[arg(long, value_name = "NAME", conflicts_with = "batch")]
     pub name: Option<String>,
-    /// What it depends on and makes.
-    #[command(flatten)]
-    pub declared: Declared,
     /// Runs of a file like ashlar-run.toml, in the order in which they use one another.
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub batch: Option<PathBuf>,
     /// What may be done with the cache: off, read, write or readwrite; after a comma
-    /// `PATTERN=MODE` for runs by their names.
+    /// `PATTERN=MODE` for runs by their names. What ashlar-run.toml says under [cache] can only be
+    /// less.
     #[arg(long, value_name = "MODE", env = "ASHLAR_CACHE", default_value = "readwrite")]
     pub cache: String,
     /// What is in the root counts, and nothing outside of it; the folder of ashlar.toml,
@@ -58,6 +56,16 @@ pub struct Run {
     /// Say nothing of hits.
     #[arg(short, long)]
     pub quiet: bool,
+    /// What it depends on and makes.
+    #[command(flatten)]
+    pub declared: Declared,
+}
+
+impl Run {
+    /// Whether it must not go on where it cannot do what it is asked for.
+    pub fn is_strict(&self) -> bool {
+        self.sandbox || matches!(self.trace, Some(TraceHow::Fail | TraceHow::Learn))
+    }
 }
 
 /// What a run depends on and makes. Paths and globs are relative to the current folder.

@@ -12,7 +12,7 @@ use crate::wiring::Session;
 
 pub fn run(globals: &Globals, args: &Log) -> Result<Exit, Failed> {
     if let Some(run) = &args.run {
-        return super::runs::log(globals, run, args.history);
+        return super::runs::log(globals, args.root.as_deref(), run, args.history);
     }
     let module = args.module.as_deref().unwrap_or_default();
     let session = Session::open(globals)?;

@@ -37,6 +37,7 @@ pub fn schema(file: SchemaOf) -> Result<Exit, Failed> {
         SchemaOf::Project => ashlar_recipe::project_schema(),
         SchemaOf::Module => ashlar_recipe::module_schema(),
         SchemaOf::Cache => ashlar_recipe::cache_schema(),
+        SchemaOf::Run => ashlar_recipe::run_schema(),
     };
     show::print(&format!("{schema:#}\n"));
     Ok(Exit::Done)

@@ -35,7 +35,7 @@ pub fn run(args: Args) -> Result<Exit, Failed> {
         Command::Run(args) => run::run(globals, &args),
         Command::Plan(args) => plan::run(globals, &args),
         Command::Why(args) => why::run(globals, &args),
-        Command::Stat { run } => runs::stat(globals, run.as_deref()),
+        Command::Stat { run, root } => runs::stat(globals, root.as_deref(), run.as_deref()),
         Command::Log(args) => log::run(globals, &args),
         Command::Show(args) => show::run(globals, &args),
         Command::Graph(args) => graph::run(globals, &args),

@@ -7,11 +7,12 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use ashlar_build::{Direct, Ears, Event, Origins, chain, human_duration};
 use ashlar_dropin::run::{
-    Note, OrderError, Outcome, Report, RunError, Runner, Tracing, Undeclared, Watching, learned,
-    order,
+    Jobserver, Note, OrderError, Outcome, Report, RunError, Runner, Tracing, Undeclared, Watching,
+    learned, order,
 };
 use ashlar_execute::Cancel;
 use ashlar_execute::trace::TraceError;
+use ashlar_object::{CanonicalHasher, StepKey};
 use ashlar_recipe::{Declaration, LEARNED_FILE, RUNS_FILE, Runs, parse_runs};
 use serde_json::json;
 
@@ -25,22 +26,24 @@ use crate::{remotes, show, signals};
 const SHOWN: usize = 40;
 
 pub fn run(globals: &Globals, args: &Run) -> Result<Exit, Failed> {
+    // Before anything is opened.
+    let makeflags = std::env::var("MAKEFLAGS").unwrap_or_default();
+    let jobserver = args.batch.as_ref().and_then(|_| Jobserver::of(&makeflags));
     let mode = Mode::parse(&args.cache)?;
     if args.batch.is_none() {
         if args.command.is_empty() {
             return Err(Failed::usage("there is no command to run").help("write it after `--`"));
         }
-        let name = args.name.as_ref().or_else(|| args.declared.output.first());
-        if name.is_some_and(|name| !mode.of(name).any()) {
-            return Err(without(&args.command));
+        if mode.is_off() {
+            return Err(without(globals, &args.command));
         }
     }
     let workspace = match Workspace::open(globals, args.root.as_deref()) {
         Ok(workspace) => workspace,
         // A cache that does not work is no reason to build nothing.
-        Err(failed) if failed.exit == Exit::Store && args.batch.is_none() => {
+        Err(failed) if failed.exit == Exit::Store && args.batch.is_none() && !args.is_strict() => {
             eprintln!("warning: {}: the command runs without the store", failed.message);
-            return Err(without(&args.command));
+            return Err(without(globals, &args.command));
         }
         Err(failed) => return Err(failed),
     };
@@ -58,7 +61,7 @@ pub fn run(globals: &Globals, args: &Run) -> Result<Exit, Failed> {
             args.names.clone()
         }
         None => {
-            let own = declaration(&workspace, &args.declared, &args.command);
+            let own = declaration(&workspace, &args.declared, &args.command)?;
             let name = args.name.clone().or_else(|| own.output.first().cloned());
             let name = name.ok_or_else(|| failed(None, RunError::NoOutputs))?;
             runs.runs.entry(name.clone()).or_default().add(own);
@@ -74,8 +77,9 @@ pub fn run(globals: &Globals, args: &Run) -> Result<Exit, Failed> {
         }
         *run = whole;
     }
-    let mode = mode.with(&runs)?;
-    go(globals, args, &workspace, &mode, &runs, &wanted)
+    let own = Mode::of_project(&runs)?;
+    let rights = |name: &str| mode.of(name).and(own.of(name));
+    go(globals, args, &workspace, &rights, &runs, &wanted, jobserver.as_ref())
 }
 
 /// Runs what is wanted and says how it ended.
@@ -83,9 +87,10 @@ fn go(
     globals: &Globals,
     args: &Run,
     workspace: &Workspace,
-    mode: &Mode,
+    rights: &(dyn Fn(&str) -> Rights + Sync),
     runs: &Runs,
     wanted: &[String],
+    jobserver: Option<&Jobserver>,
 ) -> Result<Exit, Failed> {
     let order = order(&runs.runs, wanted).map_err(|error| {
         let failed = Failed::usage(error.to_string());
@@ -112,9 +117,8 @@ fn go(
     let direct = Direct { store: &*workspace.store, origins: &origins, remotes: &far, ears };
     let several = order.len() > 1;
     let watching = watching(args, workspace)?;
-    let learning = Mutex::new(());
     let one = |name: &str| -> Result<Report, Failed> {
-        let rights = mode.of(name);
+        let rights = rights(name);
         let runner = Runner {
             store: &workspace.store,
             direct,
@@ -123,6 +127,7 @@ fn go(
             write: rights.write,
             replay: args.replay == YesNo::Yes,
             live: !several,
+            on_error: globals.json,
             keep_outputs: args.keep_outputs,
             common: !args.no_common,
             watching: &watching,
@@ -134,14 +139,13 @@ fn go(
             runner.run(name, &runs.runs[name]).map_err(|error| failed(Some(name), error))?;
         end(globals, args, name, &report);
         if watching.tracing == Tracing::Learn && !report.undeclared.is_empty() {
-            let _one = learning.lock().unwrap_or_else(PoisonError::into_inner);
             learn(workspace, name, &report.undeclared)?;
         }
         Ok(report)
     };
     if let ([name], false) = (wanted, several) {
         let report = one(name)?;
-        return Ok(exit_of(&report, &cancel));
+        return Ok(exit_of(&report));
     }
     let jobs = globals
         .jobs
@@ -170,11 +174,16 @@ fn go(
                     };
                     now.0.insert(next);
                     drop(now);
+                    // Who is stopped while it waits finds that out by itself.
+                    let turn = jobserver.and_then(|jobserver| jobserver.turn(&cancel));
                     let ended = one(next);
+                    drop(turn);
                     let mut now = state.lock().unwrap_or_else(PoisonError::into_inner);
                     match ended {
-                        Ok(report) if matches!(report.outcome, Outcome::Failed(_)) => {
-                            now.2.get_or_insert(Ok(exit_of(&report, &cancel)));
+                        Ok(report)
+                            if matches!(report.outcome, Outcome::Failed(_) | Outcome::Stopped) =>
+                        {
+                            now.2.get_or_insert(Ok(exit_of(&report)));
                         }
                         Ok(_) => {
                             now.1.insert(next);
@@ -202,7 +211,8 @@ fn watching(args: &Run, workspace: &Workspace) -> Result<Watching, Failed> {
     };
     let helper = std::env::current_exe()
         .map_err(|e| Failed::usage(format!("the path of this program is unknown: {e}")))?;
-    let ignore = args.ignore.iter().map(|glob| below_root(workspace, glob)).collect();
+    let here = plain(&workspace.below.to_string_lossy());
+    let ignore = args.ignore.iter().map(|glob| below_root(workspace, &here, glob)).collect();
     // Where the kernel shows itself is no file, and the store is ours.
     let mut own: Vec<PathBuf> = ["/proc", "/dev", "/sys"].iter().map(PathBuf::from).collect();
     own.extend(workspace.store.path().canonicalize());
@@ -212,6 +222,13 @@ fn watching(args: &Run, workspace: &Workspace) -> Result<Watching, Failed> {
 /// Declares what a run was seen to touch.
 fn learn(workspace: &Workspace, name: &str, found: &[Undeclared]) -> Result<(), Failed> {
     let path = workspace.root.join(LEARNED_FILE);
+    // Others of the same makefile learn at the same time.
+    let mut hasher = CanonicalHasher::new("ashlar run learned");
+    hasher.bytes(workspace.root.as_os_str().as_encoded_bytes());
+    let _lock = match workspace.store.is_read_only() {
+        true => None,
+        false => workspace.store.lock_step(&StepKey(hasher.finish()), &mut || true)?,
+    };
     let mut runs = read(&path, LEARNED_FILE)?;
     runs.runs.entry(name.to_owned()).or_default().add(learned(found));
     let early = workspace.root.join(format!(".ashlar-learned.{}", std::process::id()));
@@ -222,20 +239,22 @@ fn learn(workspace: &Workspace, name: &str, found: &[Undeclared]) -> Result<(), 
     Ok(())
 }
 
-fn exit_of(report: &Report, cancel: &Cancel) -> Exit {
+fn exit_of(report: &Report) -> Exit {
     match report.outcome {
-        Outcome::Failed(_) if cancel.is_cancelled() => Exit::Stopped,
+        Outcome::Stopped => Exit::Stopped,
         Outcome::Failed(code) => Exit::Shell(u8::try_from(code).unwrap_or(1)),
         Outcome::Hit(_) | Outcome::Built => Exit::Done,
     }
 }
 
 /// Becomes the command. Returns only when that cannot be.
-fn without(command: &[String]) -> Failed {
+fn without(globals: &Globals, command: &[String]) -> Failed {
     let [program, arguments @ ..] = command else {
         return Failed::usage("there is no command to run").help("write it after `--`");
     };
-    let error = std::process::Command::new(program).args(arguments).exec();
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).current_dir(&globals.project).stdin(std::process::Stdio::null());
+    let error = command.exec();
     Failed::new(Exit::Machine, format!("the program `{program}` cannot be used: {error}"))
 }
 
@@ -277,6 +296,7 @@ fn end(globals: &Globals, args: &Run, name: &str, report: &Report) {
             Outcome::Hit(from) => ("hit", Some(from), 0),
             Outcome::Built => ("built", None, 0),
             Outcome::Failed(code) => ("failed", None, *code),
+            Outcome::Stopped => ("stopped", None, i32::from(Exit::Stopped.code())),
         };
         show::line(&json!({
             "event": "run", "name": name, "outcome": outcome, "from": from, "code": code,
@@ -296,6 +316,7 @@ fn end(globals: &Globals, args: &Run, name: &str, report: &Report) {
         Outcome::Built => {
             eprintln!("{name}: made in {}, not kept", human_duration(report.took));
         }
+        Outcome::Stopped => eprintln!("{name}: stopped, not kept"),
         Outcome::Failed(code) => {
             eprintln!("{name}: failed with {code}; `ashlar log --run '{name}'` shows its output");
         }
@@ -312,7 +333,10 @@ pub fn failed(name: Option<&str>, error: RunError) -> Failed {
         | RunError::NoOutputs
         | RunError::NoCommand
         | RunError::NoMatch { .. }
-        | RunError::NotThere { .. } => Exit::Usage,
+        | RunError::NotThere { .. }
+        | RunError::Tracked { .. }
+        | RunError::Inside => Exit::Usage,
+        RunError::Stopped => Exit::Stopped,
         RunError::Program { .. } => Exit::Machine,
         RunError::NotMade { .. } | RunError::Undeclared { .. } => Exit::BuildFailed,
         RunError::Trace(TraceError::Lacks { ref advice, .. }) => {
@@ -346,32 +370,55 @@ fn read(path: &Path, name: &str) -> Result<Runs, Failed> {
 }
 
 /// What was typed, with paths below the root.
-fn declaration(workspace: &Workspace, typed: &Declared, command: &[String]) -> Declaration {
-    let below = |all: &[String]| all.iter().map(|one| below_root(workspace, one)).collect();
+fn declaration(
+    workspace: &Workspace,
+    typed: &Declared,
+    command: &[String],
+) -> Result<Declaration, Failed> {
+    let Some(here) = workspace.below.to_str() else {
+        let message = format!("the name of {} is no text", workspace.below.display());
+        return Err(Failed::usage(message).help("run it from the folder above"));
+    };
+    let paths = |all: &[String]| all.iter().map(|one| below_root(workspace, here, one)).collect();
+    // The folders on the way are meant as they are called.
+    let here = plain(here);
+    let globs = |all: &[String]| all.iter().map(|one| below_root(workspace, &here, one)).collect();
     let typed = typed.clone();
-    Declaration {
+    Ok(Declaration {
         command: command.to_vec(),
-        directory: Some(workspace.below.to_string_lossy().into_owned()),
-        input: below(&typed.input),
-        maybe: below(&typed.maybe),
+        directory: workspace.below.to_str().map(ToOwned::to_owned),
+        input: globs(&typed.input),
+        maybe: globs(&typed.maybe),
         no_inputs: typed.no_inputs,
-        common: below(&typed.common),
+        common: globs(&typed.common),
         env: typed.env,
         secret: typed.secret,
         flag: typed.flag,
         tool: typed.tool,
         tool_version: typed.tool_version,
-        uses: below(&typed.uses),
-        git: below(&typed.git),
-        output: below(&typed.output),
+        uses: paths(&typed.uses),
+        git: paths(&typed.git),
+        output: globs(&typed.output),
+    })
+}
+
+/// A text as a glob that matches nothing else.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if "*?[]{}\\".contains(character) {
+            plain.push('\\');
+        }
+        plain.push(character);
     }
+    plain
 }
 
 /// A path or glob as it is below the root; what is outside of it stays a whole path.
-fn below_root(workspace: &Workspace, typed: &str) -> String {
+fn below_root(workspace: &Workspace, here: &str, typed: &str) -> String {
     let (not, path) = typed.strip_prefix('!').map_or(("", typed), |rest| ("!", rest));
     let mut whole = PathBuf::new();
-    for part in workspace.root.join(&workspace.below).join(path).components() {
+    for part in workspace.root.join(here).join(path).components() {
         match part {
             Component::ParentDir => {
                 whole.pop();
@@ -398,8 +445,9 @@ struct Rights {
 }
 
 impl Rights {
-    fn any(self) -> bool {
-        self.read || self.write
+    /// What both allow.
+    fn and(self, other: Self) -> Self {
+        Self { read: self.read && other.read, write: self.write && other.write }
     }
 
     fn parse(text: &str) -> Result<Self, Failed> {
@@ -433,12 +481,18 @@ impl Mode {
         Ok(())
     }
 
-    /// What the project says comes after what is said for this invocation.
-    fn with(mut self, runs: &Runs) -> Result<Self, Failed> {
+    /// What the project says.
+    fn of_project(runs: &Runs) -> Result<Self, Failed> {
+        let mut mode = Self::parse("")?;
         for (pattern, rights) in &runs.cache {
-            self.add(pattern, rights)?;
+            mode.add(pattern, rights)?;
         }
-        Ok(self)
+        Ok(mode)
+    }
+
+    /// Whether it is off for every run.
+    fn is_off(&self) -> bool {
+        self.some.is_empty() && !self.all.read && !self.all.write
     }
 
     fn of(&self, name: &str) -> Rights {

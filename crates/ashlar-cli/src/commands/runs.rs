@@ -1,5 +1,6 @@
 //! What is known of the commands that `ashlar run` keeps: why, log, figures.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ashlar_build::{Direct, Ears, Event, Origins, human_duration};
@@ -15,8 +16,8 @@ use crate::workspace::Workspace;
 use crate::{remotes, show};
 
 /// `ashlar why --run NAME`.
-pub fn why(globals: &Globals, name: &str) -> Result<Exit, Failed> {
-    let workspace = Workspace::open(globals, None)?;
+pub fn why(globals: &Globals, root: Option<&Path>, name: &str) -> Result<Exit, Failed> {
+    let workspace = Workspace::open(globals, root)?;
     let cancel = Cancel::new();
     let opened = workspace.open_remotes()?;
     let far = remotes::of_run(&opened, false);
@@ -35,6 +36,7 @@ pub fn why(globals: &Globals, name: &str) -> Result<Exit, Failed> {
         write: false,
         replay: false,
         live: false,
+        on_error: false,
         keep_outputs: false,
         common: true,
         watching: &Watching::default(),
@@ -79,8 +81,13 @@ pub fn why(globals: &Globals, name: &str) -> Result<Exit, Failed> {
 }
 
 /// `ashlar log --run NAME`.
-pub fn log(globals: &Globals, name: &str, history: bool) -> Result<Exit, Failed> {
-    let workspace = Workspace::open(globals, None)?;
+pub fn log(
+    globals: &Globals,
+    root: Option<&Path>,
+    name: &str,
+    history: bool,
+) -> Result<Exit, Failed> {
+    let workspace = Workspace::open(globals, root)?;
     let journal = workspace.store.journal();
     if history {
         let project = workspace.root.display().to_string();
@@ -106,8 +113,8 @@ pub fn log(globals: &Globals, name: &str, history: bool) -> Result<Exit, Failed>
 }
 
 /// `ashlar stat`.
-pub fn stat(globals: &Globals, run: Option<&str>) -> Result<Exit, Failed> {
-    let workspace = Workspace::open(globals, None)?;
+pub fn stat(globals: &Globals, root: Option<&Path>, run: Option<&str>) -> Result<Exit, Failed> {
+    let workspace = Workspace::open(globals, root)?;
     let mut known = all(workspace.store.journal(), &workspace.root)?;
     if let Some(run) = run {
         known.retain(|(name, _)| name == run);

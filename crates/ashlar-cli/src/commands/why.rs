@@ -14,7 +14,7 @@ use crate::wiring::Session;
 
 pub fn run(globals: &Globals, args: &args::Why) -> Result<Exit, Failed> {
     if let Some(run) = &args.run {
-        return super::runs::why(globals, run);
+        return super::runs::why(globals, args.root.as_deref(), run);
     }
     let typed = args.module.clone().unwrap_or_default();
     let session = Session::open(globals)?;

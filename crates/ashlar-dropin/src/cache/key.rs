@@ -79,7 +79,7 @@ pub(super) fn key_files(
     let tree = found.tree.digest();
     hasher.bytes(&tree.hash).number(tree.size).number(found.behind.len() as u64);
     for (path, digest) in &found.behind {
-        hasher.text(path).bytes(&digest.hash).number(digest.size);
+        hasher.bytes(path.as_os_str().as_encoded_bytes()).bytes(&digest.hash).number(digest.size);
     }
     let mut paths = Vec::with_capacity(found.count);
     found.tree.walk(|entry| {

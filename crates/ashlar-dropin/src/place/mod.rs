@@ -277,7 +277,10 @@ fn stamps(time: Option<Time>) -> Timestamps {
 }
 
 /// Keeps others from placing in this root until the descriptor is closed.
-fn lock(root: &Path) -> Result<OwnedFd, PlaceError> {
+///
+/// # Errors
+/// When the root cannot be opened or locked.
+pub(crate) fn lock(root: &Path) -> Result<OwnedFd, PlaceError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(failed("open", root))?;
     loop {

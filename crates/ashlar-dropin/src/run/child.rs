@@ -62,22 +62,42 @@ impl Streams {
     }
 }
 
+/// Where a command's output is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Nowhere.
+    Nothing,
+    /// Each part where it was written to.
+    Apart,
+    /// All of it on standard error: standard output is for programs.
+    OnError,
+}
+
+/// What was written, and what became of the log.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Which parts went where.
+    pub streams: Streams,
+    /// Why the log breaks off, if it does.
+    pub lost: Option<io::Error>,
+}
+
 /// How long output may still come from what a command left behind in the background.
 const AFTER: Duration = Duration::from_millis(150);
 
 /// Shows what a command writes and keeps it in `log`, until it has ended and all was read.
 ///
 /// # Errors
-/// When the log cannot be written. That nobody reads our own output any more is none: the command
-/// goes on.
+/// When the output cannot be read. That the log cannot be written, or nobody reads our own output
+/// any more, is none: the command goes on.
 pub fn tee(
     out: ChildStdout,
     err: ChildStderr,
     log: &mut File,
     ended: &AtomicBool,
-    show: bool,
-) -> io::Result<Streams> {
-    let mut streams = Streams::default();
+    show: Show,
+) -> io::Result<Told> {
+    let mut told = Told::default();
     let mut open: Vec<(Stream, OwnedFd)> =
         vec![(Stream::Out, out.into()), (Stream::Err, err.into())];
     let mut buffer = vec![0; 64 << 10];
@@ -108,10 +128,18 @@ pub fn tee(
                 Err(e) => return Err(e.into()),
             };
             last = Instant::now();
-            log.write_all(&buffer[..count])?;
-            streams.add(*stream, count as u64);
-            if show {
-                say(*stream, &buffer[..count]);
+            if told.lost.is_none() {
+                told.lost = log.write_all(&buffer[..count]).err();
+            }
+            if told.lost.is_none() {
+                told.streams.add(*stream, count as u64);
+            }
+            match show {
+                // It would be seen nowhere else.
+                Show::Nothing if told.lost.is_some() => {
+                    say(Show::OnError, *stream, &buffer[..count])
+                }
+                show => say(show, *stream, &buffer[..count]),
             }
         }
         for number in closed.into_iter().rev() {
@@ -121,17 +149,18 @@ pub fn tee(
             break;
         }
     }
-    Ok(streams)
+    Ok(told)
 }
 
-fn say(stream: Stream, bytes: &[u8]) {
+fn say(show: Show, stream: Stream, bytes: &[u8]) {
     // Nobody may be there to read it; what is kept is whole all the same.
-    let _ = match stream {
-        Stream::Out => {
+    let _ = match (show, stream) {
+        (Show::Nothing, _) => Ok(()),
+        (Show::Apart, Stream::Out) => {
             let mut out = io::stdout().lock();
             out.write_all(bytes).and_then(|()| out.flush())
         }
-        Stream::Err => io::stderr().lock().write_all(bytes),
+        _ => io::stderr().lock().write_all(bytes),
     };
 }
 
@@ -139,7 +168,7 @@ fn say(stream: Stream, bytes: &[u8]) {
 ///
 /// # Errors
 /// When the log cannot be read.
-pub fn replay(log: &mut dyn Read, streams: Option<&Streams>) -> io::Result<()> {
+pub fn replay(log: &mut dyn Read, streams: Option<&Streams>, show: Show) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     let all = [(Stream::Out, u64::MAX)];
     let parts = streams.map_or(&all[..], |streams| &streams.0);
@@ -148,7 +177,7 @@ pub fn replay(log: &mut dyn Read, streams: Option<&Streams>) -> io::Result<()> {
         loop {
             match part.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(count) => say(*stream, &buffer[..count]),
+                Ok(count) => say(show, *stream, &buffer[..count]),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -203,10 +232,10 @@ mod tests {
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let ended = AtomicBool::new(false);
         let streams = std::thread::scope(|scope| {
-            let reader = scope.spawn(|| tee(out, err, &mut log, &ended, false));
+            let reader = scope.spawn(|| tee(out, err, &mut log, &ended, Show::Nothing));
             child.wait().unwrap();
             ended.store(true, Ordering::Release);
-            reader.join().unwrap().unwrap()
+            reader.join().unwrap().unwrap().streams
         });
         rewind(&mut log).unwrap();
         let mut bytes = Vec::new();

@@ -59,6 +59,18 @@ pub enum RunError {
     /// The command cannot be traced.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// A wide glob of what it makes names files that git has.
+    #[error("{} {} committed, and would be replaced with what the command makes", named(paths), if paths.len() == 1 { "is" } else { "are" })]
+    Tracked {
+        /// Which, below the root.
+        paths: Vec<PathBuf>,
+    },
+    /// It was stopped while it waited.
+    #[error("stopped while the same was being made elsewhere")]
+    Stopped,
+    /// A run started a run of the same name.
+    #[error("the command runs itself: a run of this name waits for it")]
+    Inside,
     /// A kept result is none of a run.
     #[error("what is kept is not the result of a run: {0}")]
     Damaged(String),
@@ -81,6 +93,14 @@ pub enum RunError {
     /// The outputs cannot be put in their places.
     #[error(transparent)]
     Place(#[from] PlaceError),
+}
+
+fn named(paths: &[PathBuf]) -> String {
+    let first: Vec<String> = paths.iter().take(3).map(|path| path.display().to_string()).collect();
+    match paths.len() {
+        0..=3 => first.join(", "),
+        many => format!("{} and {} more", first.join(", "), many - 3),
+    }
 }
 
 fn plural(count: usize) -> String {
@@ -112,6 +132,11 @@ impl RunError {
                 "declare them (--input, --maybe), let `--trace=learn` do it, or say --ignore GLOB; \
                  nothing is kept"
             }
+            Self::Tracked { .. } => {
+                "let --output name what is made and nothing else; a file that is made and committed \
+                 is named in full"
+            }
+            Self::Inside => "give one of them another --name",
             Self::NotMade { .. } => "nothing is kept; is the pattern right, and below the root?",
             _ => return None,
         })
@@ -120,6 +145,6 @@ impl RunError {
     /// Whether the store is to blame: the command can be run all the same.
     #[must_use]
     pub fn is_of_store(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Damaged(_))
+        matches!(self, Self::Store(_) | Self::Damaged(_) | Self::Place(PlaceError::Store(_)))
     }
 }

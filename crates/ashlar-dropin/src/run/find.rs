@@ -34,7 +34,9 @@ impl Runner<'_> {
         match self.restore(declaration, known, &hit, stat) {
             Ok(None) => Ok(None),
             Ok(Some(outputs)) => {
-                self.note_hit(name, declaration, known, last, &hit, &outputs)?;
+                // It is in its place; that nobody will remember it is no reason to fail.
+                let noted = self.note_hit(name, declaration, known, last, &hit, &outputs);
+                self.or_warn("the figures of this run are not kept", noted);
                 let outcome = Outcome::Hit(self.direct.place(&hit));
                 let took = hit.found.result.took;
                 Ok(Some(Report {
@@ -74,7 +76,7 @@ impl Runner<'_> {
         };
         self.put(declaration, known, &outputs, stat)?;
         if let Some(log) = &mut log
-            && let Err(error) = child::replay(log, streams.as_ref())
+            && let Err(error) = child::replay(log, streams.as_ref(), self.show())
         {
             (self.tell)(Note::Warning(format!("its output cannot be shown: {error}")));
         }

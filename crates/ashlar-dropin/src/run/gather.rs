@@ -89,7 +89,7 @@ impl Gather<'_> {
         }
         for name in &self.declaration.tool_version {
             tools.extend(program(name)?.canonicalize());
-            add(Kind::Tool, &format!("{name} --version"), self.version(name)?);
+            add(Kind::Tool, &format!("{name} --version"), Self::version(name)?);
         }
         for pattern in output {
             add(Kind::Output, pattern, String::new());
@@ -150,6 +150,7 @@ impl Gather<'_> {
             });
             for (name, digest) in found.behind {
                 let end = self.root.join(&name).canonicalize().ok();
+                let name = text_of(name.as_os_str());
                 let whole = self.root.canonicalize().ok();
                 let below = end.as_deref().zip(whole.as_deref());
                 all.behind.extend(
@@ -224,15 +225,11 @@ impl Gather<'_> {
         Ok(())
     }
 
-    /// What a program says of its version; it is asked once for each content it has.
-    fn version(&self, name: &str) -> Result<String, RunError> {
-        let path = program(name)?;
-        let note = format!("run-version:{}", self.digest(&path)?.hex());
-        if let Some(bytes) = self.journal.recall(&note)? {
-            return Ok(String::from_utf8_lossy(&bytes).into_owned());
-        }
+    /// What a program says of its version. It is asked each time: what starts another (a wrapper,
+    /// a link to a cache of compilers) stays the same when that one changes.
+    fn version(name: &str) -> Result<String, RunError> {
         let failed = |source| RunError::Program { name: name.to_owned(), source };
-        let output = Command::new(&path)
+        let output = Command::new(program(name)?)
             .arg("--version")
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
@@ -242,9 +239,7 @@ impl Gather<'_> {
             let said = format!("`{name} --version` ended with {}", output.status);
             return Err(failed(std::io::Error::other(said)));
         }
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        self.journal.remember(&note, text.as_bytes())?;
-        Ok(text)
+        Ok(text_of(OsStr::from_bytes(&output.stdout)))
     }
 
     fn digest(&self, path: &Path) -> Result<Digest, RunError> {
@@ -256,11 +251,14 @@ impl Gather<'_> {
     }
 }
 
+/// How a text begins that stands for bytes which are no text.
+const BYTES: &str = "bytes ";
+
 /// A text that no other value has.
 fn text_of(value: &OsStr) -> String {
     match value.to_str() {
-        Some(text) => text.to_owned(),
-        None => format!("bytes {}", value.as_bytes().escape_ascii()),
+        Some(text) if !text.starts_with(BYTES) => text.to_owned(),
+        _ => format!("{BYTES}{}", value.as_bytes().escape_ascii()),
     }
 }
 
@@ -288,4 +286,20 @@ pub fn is_ours(path: &Path) -> bool {
     path.components()
         .next()
         .is_some_and(|first| first.as_os_str().as_bytes().starts_with(b".ashlar-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_values_have_one_text() {
+        let texts = [&b"\xff"[..], b"bytes \\xff", b"\\xff", b"\xef\xbf\xbd", b"bytes bytes \\xff"];
+        for (number, one) in texts.iter().enumerate() {
+            for other in &texts[number + 1..] {
+                assert_ne!(text_of(OsStr::from_bytes(one)), text_of(OsStr::from_bytes(other)));
+            }
+        }
+        assert_eq!(text_of(OsStr::new("plain")), "plain");
+    }
 }

@@ -8,17 +8,21 @@
 //! | `batch` | the order of several |
 //! | `find`, `make`, `send` | a run that is found; one that is not; leaving results elsewhere |
 //! | `child` | a command's output, shown, kept and shown again |
-//! | `outputs` | what a command makes: set aside, kept, found again |
+//! | `aside` | what was made earlier, out of the way while a command runs |
+//! | `outputs` | what a command makes: found, kept, opened again |
+//! | `jobserver` | the jobs that a make around several runs allows |
 //! | `undeclared` | what a command touched and did not declare |
 //! | `sandbox` | a command that sees what is declared, and nothing else |
 //! | `error` | why it cannot be done |
 
+mod aside;
 mod batch;
 mod child;
 mod component;
 mod error;
 mod find;
 mod gather;
+mod jobserver;
 mod made;
 mod make;
 mod outputs;
@@ -34,11 +38,12 @@ use ashlar_execute::Cancel;
 use ashlar_object::{Digest, StepKey, Time};
 use ashlar_recipe::Declaration;
 use ashlar_source::Globs;
-use ashlar_store::{LocalStore, StatCache};
+use ashlar_store::{LocalStore, StatCache, StepLock, Store as _};
 
 pub use batch::{OrderError, order};
 pub use component::{Component, Difference, Kind, differences};
 pub use error::RunError;
+pub use jobserver::{Jobserver, Turn};
 pub use made::{Last, Said, all, last};
 pub use undeclared::{Tracing, Undeclared, Watching, learned};
 
@@ -61,6 +66,8 @@ pub struct Runner<'a> {
     pub replay: bool,
     /// Whether the output of a command is shown while it runs; else when it has ended.
     pub live: bool,
+    /// Whether all of that goes to standard error, because programs read standard output.
+    pub on_error: bool,
     /// Whether what was made earlier stays in its place while the command runs.
     pub keep_outputs: bool,
     /// Whether common files are in the key.
@@ -112,6 +119,8 @@ pub enum Outcome {
     Built,
     /// The command was run and ended with this code; 128 and more for signals.
     Failed(i32),
+    /// The command was told to stop, and said that it succeeded: nobody knows with what.
+    Stopped,
 }
 
 /// What is found out about a run before anything is done.
@@ -120,6 +129,23 @@ struct Known {
     gathered: Gathered,
     key: StepKey,
 }
+
+/// A run that has to be made.
+struct Missed {
+    known: Known,
+    last: Option<Last>,
+    reason: Vec<Difference>,
+    _held: Vec<Option<StepLock>>,
+}
+
+/// What came of looking for a run.
+enum Looked {
+    Found(Report),
+    Missed(Box<Missed>),
+}
+
+/// The variable that tells a command which runs it is inside of: they hold locks.
+const INSIDE: &str = "ASHLAR_INSIDE";
 
 impl Runner<'_> {
     /// Finds what a command made, or runs it and keeps what it makes.
@@ -134,40 +160,93 @@ impl Runner<'_> {
         if declaration.output.is_empty() {
             return Err(RunError::NoOutputs);
         }
+        let lock = made::lock_name(self.root, name);
+        let inside = std::env::var(INSIDE).unwrap_or_default();
+        if inside.split(',').any(|one| one == lock.short()) {
+            return Err(RunError::Inside);
+        }
+        aside::recover(self.root)?;
         let stat = self.stat(name);
-        let mut known = self.look(declaration, &stat)?;
+        let looked = self.find_or_lock(name, declaration, &lock, &stat);
+        let report = match looked {
+            Ok(Looked::Found(report)) => report,
+            Ok(Looked::Missed(missed)) => self.make(name, declaration, &missed, &stat)?,
+            // A cache that does not work is no reason to build nothing.
+            Err(error) if error.is_of_store() && !self.needs_store() => {
+                let why = ashlar_build::chain(&error);
+                (self.tell)(Note::Warning(format!("{why}: the command runs without the store")));
+                self.bare(declaration)?
+            }
+            Err(error) => return Err(error),
+        };
+        self.save(&stat);
+        Ok(report)
+    }
+
+    /// Whether what is asked for cannot be had without a store.
+    fn needs_store(&self) -> bool {
+        self.sandbox || matches!(self.watching.tracing, Tracing::Fail | Tracing::Learn)
+    }
+
+    /// Finds a run; else nobody touches its files any more, and nobody makes the same elsewhere.
+    fn find_or_lock(
+        &self,
+        name: &str,
+        declaration: &Declaration,
+        lock: &StepKey,
+        stat: &StatCache,
+    ) -> Result<Looked, RunError> {
+        // Also who finds it puts files in their places, where a command may be at work.
+        let mut held = vec![self.lock(lock)?.0];
+        let mut known = self.look(declaration, stat)?;
         let last = last(self.store.journal(), self.root, name)?;
-        if let Some(report) = self.hit(name, declaration, &known, last.as_ref(), &stat)? {
-            self.save(&stat);
-            return Ok(report);
+        if let Some(report) = self.hit(name, declaration, &known, last.as_ref(), stat)? {
+            return Ok(Looked::Found(report));
         }
         let reason = self.reason(last.as_ref(), &known.gathered.components)?;
         (self.tell)(Note::Miss(reason.clone()));
-        // Nobody else touches these files, and nobody makes the same elsewhere.
-        let locks = [made::lock_name(self.root, name), known.key];
-        let mut held = Vec::new();
-        if !self.store.is_read_only() {
-            let mut waited = false;
-            for lock in &locks {
-                let mut waiting = || {
-                    if !std::mem::replace(&mut waited, true) {
-                        (self.tell)(Note::Waiting);
-                    }
-                    !self.cancel.is_cancelled()
-                };
-                held.push(self.store.lock_step(lock, &mut waiting)?);
-            }
-            if waited {
-                known = self.look(declaration, &stat)?;
-                if let Some(report) = self.hit(name, declaration, &known, last.as_ref(), &stat)? {
-                    self.save(&stat);
-                    return Ok(report);
-                }
+        let (key_lock, waited) = self.lock(&known.key)?;
+        held.push(key_lock);
+        // Who had the lock may have kept it a moment before we had it.
+        let kept = self.read && self.store.steps(&[known.key])?.iter().any(Option::is_some);
+        if waited || kept {
+            known = self.look(declaration, stat)?;
+            if let Some(report) = self.hit(name, declaration, &known, last.as_ref(), stat)? {
+                return Ok(Looked::Found(report));
             }
         }
-        let report = self.make(name, declaration, &known, last.as_ref(), &reason, &stat)?;
-        self.save(&stat);
-        Ok(report)
+        Ok(Looked::Missed(Box::new(Missed { known, last, reason, _held: held })))
+    }
+
+    /// Takes a lock, if the store has locks; whether it had to be waited for.
+    fn lock(&self, key: &StepKey) -> Result<(Option<StepLock>, bool), RunError> {
+        if self.store.is_read_only() {
+            return Ok((None, false));
+        }
+        let mut waited = false;
+        let mut waiting = || {
+            if !std::mem::replace(&mut waited, true) {
+                (self.tell)(Note::Waiting);
+            }
+            !self.cancel.is_cancelled()
+        };
+        let held = self.store.lock_step(key, &mut waiting)?.ok_or(RunError::Stopped)?;
+        Ok((Some(held), waited))
+    }
+
+    /// What went well; the rest is told as a warning.
+    fn or_warn<T, E: Into<RunError>>(&self, what: &str, result: Result<T, E>) -> Option<T> {
+        let error = match result {
+            Ok(done) => return Some(done),
+            Err(error) => error.into(),
+        };
+        (self.tell)(Note::Warning(format!("{what}: {}", ashlar_build::chain(&error))));
+        None
+    }
+
+    /// Where output is shown.
+    fn show(&self) -> child::Show {
+        if self.on_error { child::Show::OnError } else { child::Show::Apart }
     }
 
     /// What the key of a run would be now, and what is different from the last time.

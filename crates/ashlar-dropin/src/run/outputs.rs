@@ -1,4 +1,4 @@
-//! What a run makes: set aside before, kept after, and never mixed with what was there.
+//! What a run makes: found, kept, opened again.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -19,60 +19,11 @@ const STREAMS: &str = "streams";
 /// There when the command was traced, and touched nothing that was not declared.
 const TRACED: &str = "traced";
 
-/// A folder beside the outputs of earlier times, as long as a command runs.
-pub struct Aside {
-    root: PathBuf,
-    folder: PathBuf,
-    moved: Vec<PathBuf>,
-}
-
-impl Aside {
-    /// Moves what the globs match out of the way, so that nothing of it is taken for a result.
-    ///
-    /// # Errors
-    /// When something cannot be moved; all is back in its place then.
-    pub fn set(root: &Path, globs: &Globs, serial: &str) -> Result<Self, RunError> {
-        let folder = root.join(format!(".ashlar-aside.{serial}"));
-        let mut aside = Self { root: root.to_owned(), folder, moved: Vec::new() };
-        for path in matching(root, globs)? {
-            let to = aside.folder.join(&path);
-            let above = to.parent().unwrap_or(&aside.folder);
-            std::fs::create_dir_all(above).map_err(RunError::io("make", above))?;
-            let from = root.join(&path);
-            std::fs::rename(&from, &to).map_err(RunError::io("set aside", &from))?;
-            aside.moved.push(path);
-        }
-        Ok(aside)
-    }
-
-    /// The command has made everything anew.
-    pub fn forget(mut self) {
-        self.moved.clear();
-    }
-}
-
-impl Drop for Aside {
-    /// What was not made anew comes back, unless something is in its place.
-    fn drop(&mut self) {
-        for path in self.moved.drain(..) {
-            let (from, to) = (self.folder.join(&path), self.root.join(&path));
-            if to.symlink_metadata().is_err() {
-                if let Some(above) = to.parent() {
-                    // The rename says whether it is there.
-                    let _ = std::fs::create_dir_all(above);
-                }
-                if let Err(error) = std::fs::rename(&from, &to) {
-                    eprintln!("warning: {} stays in {}: {error}", to.display(), from.display());
-                }
-            }
-        }
-        // Only what was made anew is left in it. There may have been nothing to set aside at all.
-        let _ = ashlar_store::remove_all(&self.folder);
-    }
-}
-
-/// The outermost paths below a folder that globs match.
-fn matching(root: &Path, globs: &Globs) -> Result<Vec<PathBuf>, RunError> {
+/// The outermost paths below a folder that globs match, sorted.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub fn matching(root: &Path, globs: &Globs) -> Result<Vec<PathBuf>, RunError> {
     let mut found = Vec::new();
     let mut todo = vec![PathBuf::new()];
     while let Some(below) = todo.pop() {
@@ -97,6 +48,26 @@ fn matching(root: &Path, globs: &Globs) -> Result<Vec<PathBuf>, RunError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The globs that nothing below a folder matches.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub fn unmatched(root: &Path, globs: &Globs) -> Result<Vec<String>, RunError> {
+    let mut paths = Vec::new();
+    let mut todo = matching(root, globs)?;
+    while let Some(path) = todo.pop() {
+        let at = root.join(&path);
+        if at.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            for entry in std::fs::read_dir(&at).map_err(RunError::io("list", &at))? {
+                todo.push(path.join(entry.map_err(RunError::io("list", &at))?.file_name()));
+            }
+        }
+        paths.push(path);
+    }
+    let missing = globs.each(&paths).filter(|(_, matches)| !matches);
+    Ok(missing.map(|(glob, _)| glob.to_owned()).collect())
 }
 
 /// What was kept of a run.

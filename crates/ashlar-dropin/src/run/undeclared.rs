@@ -93,8 +93,16 @@ pub fn undeclared(
     let tools: BTreeSet<PathBuf> = gathered.tools.iter().cloned().collect();
     let folders: BTreeSet<&Path> =
         gathered.files.iter().flat_map(|file| file.ancestors().skip(1)).collect();
+    // Looked for, not there, and made then: an object file that make asks for before it is compiled.
+    let wrote: BTreeSet<PathBuf> = (touched.iter())
+        .filter(|one| one.touch == Touch::Wrote)
+        .map(|one| one.path.clone())
+        .collect();
     let mut found = Vec::new();
     for Touched { path, touch } in touched {
+        if touch == Touch::Absent && wrote.contains(&path) {
+            continue;
+        }
         if touch == Touch::Wrote || watching.own.iter().any(|own| path.starts_with(own)) {
             continue;
         }

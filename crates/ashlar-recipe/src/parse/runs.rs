@@ -31,13 +31,16 @@ pub(crate) const KEYS: [Keys; 3] = [
     },
 ];
 
+/// What `[cache]` may say.
+pub(crate) const RIGHTS: [&str; 4] = ["off", "read", "write", "readwrite"];
+
 pub(super) fn read(r: &mut Reader<'_>, table: DeTable<'_>) -> Runs {
     let mut runs = Runs::default();
     for (key, value) in table {
         match key.get_ref().as_ref() {
             "defaults" => runs.defaults = declaration(r, "defaults", value).unwrap_or_default(),
             "cache" => {
-                let named = r.named("cache", value, Reader::text);
+                let named = r.named("cache", value, rights);
                 runs.cache = named.into_iter().map(|(at, text)| (at.value, text.value)).collect();
             }
             "run" => {
@@ -48,6 +51,17 @@ pub(super) fn read(r: &mut Reader<'_>, table: DeTable<'_>) -> Runs {
         }
     }
     runs
+}
+
+/// What may be done with the cache.
+fn rights(r: &mut Reader<'_>, path: &str, value: Value<'_>) -> Option<Text> {
+    let text = r.text(path, value)?;
+    if !RIGHTS.contains(&&*text.value) {
+        let message = format!("`{}` says nothing of the cache", text.value);
+        r.wrong(text.span, message, "off, read, write or readwrite");
+        return None;
+    }
+    Some(text)
 }
 
 fn declaration(r: &mut Reader<'_>, path: &str, value: Value<'_>) -> Option<Declaration> {

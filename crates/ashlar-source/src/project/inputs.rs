@@ -36,7 +36,7 @@ pub struct Inputs {
     pub tree: Tree,
     /// What links lead to: the path of the link, and the content of the file or folder at its end,
     /// unless that is among the files itself.
-    pub behind: BTreeMap<String, Digest>,
+    pub behind: BTreeMap<PathBuf, Digest>,
     /// Globs that match nothing.
     pub unmatched: Vec<String>,
     /// How many files and links there are.
@@ -95,6 +95,11 @@ impl Globs {
         starts.sort();
         starts.dedup();
         starts
+    }
+
+    /// The paths that are named in full.
+    pub fn literals(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.all.iter().filter(|one| one.literal && !one.not).map(|one| one.start.clone())
     }
 
     /// Whether the names in a folder count: one of them names the folder, or asks for some of what
@@ -215,7 +220,7 @@ pub fn inputs(
         if one.metadata.is_symlink()
             && let Some(digest) = end_of(folder, globs, one, digest)?
         {
-            behind.insert(one.below.to_string_lossy().into_owned(), digest);
+            behind.insert(one.below.clone(), digest);
         }
         root.insert(&one.below, node)?;
     }
