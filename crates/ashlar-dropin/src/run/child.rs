@@ -137,7 +137,7 @@ pub fn tee(
             match show {
                 // It would be seen nowhere else.
                 Show::Nothing if told.lost.is_some() => {
-                    say(Show::OnError, *stream, &buffer[..count])
+                    say(Show::OnError, *stream, &buffer[..count]);
                 }
                 show => say(show, *stream, &buffer[..count]),
             }

@@ -18,8 +18,8 @@ fn deleting_everything_and_making_again_restores_all() {
     let made = tree.make(&["--jobs=4"]);
     assert_eq!(made.outcomes, both(ALL_FOUND));
     assert!(["vs", "generic"].map(|flavour| tree.debs(flavour)) == all);
-    // What the commands printed is shown again.
-    assert!(made.ran.out.contains("Applying patch blink.patch"), "{}", made.ran.out);
+    // What the commands printed is shown again: with --json on standard error.
+    assert!(made.ran.err.contains("Applying patch blink.patch"), "{}", made.ran.err);
     // Plain make makes the same.
     tree.clean();
     assert_eq!(tree.make(&["CACHE=no"]).outcomes, "");
