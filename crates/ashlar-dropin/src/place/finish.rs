@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::Mode;
+use rustix::fs::{IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{PlaceError, failed};
@@ -62,6 +62,7 @@ impl Area {
             }
         }
         for place in area.places.values() {
+            apart(&root.join(place));
             make_dir(&root.join(place).join("new"))?;
             make_dir(&root.join(place).join("old"))?;
         }
@@ -121,6 +122,19 @@ impl Drop for Area {
 
 fn make_dir(path: &Path) -> Result<(), PlaceError> {
     rustix::fs::mkdir(path, Mode::RWXU).map_err(failed("make", path))
+}
+
+/// Where many files were removed a moment ago ext4 looks at each of their inodes again for every
+/// new file, and passes over it: new files are slow there, and what is replaced was often removed a
+/// moment ago. With this flag folders in this one, and what is written in them, come into another
+/// part of the disk. Other file systems refuse it.
+fn apart(folder: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // It only saves time.
+    let _ = rustix::fs::open(folder, flags, Mode::empty()).and_then(|folder| {
+        let flags = rustix::fs::ioctl_getflags(&folder)?;
+        rustix::fs::ioctl_setflags(&folder, flags | IFlags::TOPDIR)
+    });
 }
 
 /// The root's own last: it says where the others are.

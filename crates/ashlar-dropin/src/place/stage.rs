@@ -253,14 +253,13 @@ impl Writer<'_> {
             self.copy(digest, &mut file, path, &mut part.buffer)?;
         }
         let done = || {
+            if let Some(time) = self.moments.of(time) {
+                rustix::fs::futimens(&file, &stamps(Some(time)))?;
+            }
             let mut meta = file.metadata()?;
             // After the last write, which takes set-uid bits.
             if meta.mode() & 0o7777 != mode {
                 file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-                meta = file.metadata()?;
-            }
-            if let Some(time) = self.moments.of(time) {
-                rustix::fs::futimens(&file, &stamps(Some(time)))?;
                 meta = file.metadata()?;
             }
             Ok::<_, io::Error>(meta)
