@@ -48,6 +48,15 @@ pub(crate) fn installed_python(name: &str, environment: &str, path: &str) -> Pat
     found.unwrap_or_else(|| panic!("{name} is not installed: run `make install-test-needs`"))
 }
 
+/// The Python that has the schemas of CI systems (`check-jsonschema`) installed.
+///
+/// # Panics
+/// When it is not there, with the command that gets it.
+#[must_use]
+pub fn schemas() -> PathBuf {
+    installed("check-jsonschema", "python/schemas/bin/python")
+}
+
 /// A program of a Debian package, by its name.
 ///
 /// # Panics

@@ -36,7 +36,7 @@ pub use buildgrid::{BuildGrid, buildgrid};
 pub use casd::{Casd, casd, casd_with_instance};
 pub use certificates::Certificates;
 pub use garage::{Garage, Key, garage};
-pub use install::{SERVERS, archives, program};
+pub use install::{SERVERS, archives, program, schemas};
 pub use nginx::{Nginx, nginx_dav};
 pub use podman::{Podman, podman, podman_partial, skopeo};
 pub use proxy::Proxy;

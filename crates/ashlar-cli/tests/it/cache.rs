@@ -1,5 +1,6 @@
 //! `ashlar cache` around real makes in real checkouts.
 
+mod ci;
 mod far;
 mod heads;
 mod layers;

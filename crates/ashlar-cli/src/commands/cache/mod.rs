@@ -6,7 +6,9 @@ mod save;
 mod skip;
 mod wrap;
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use ashlar_build::{Direct, Ears, Event, Origins, PATIENCE, Tally, chain};
@@ -165,6 +167,12 @@ fn github_output(lines: &str) -> Result<(), Failed> {
         .open(&path)
         .and_then(|mut file| file.write_all(lines.as_bytes()));
     written.map_err(|e| unwritable(Path::new(&path), &e))
+}
+
+/// Where a command writes when standard output is for programs.
+fn to_stderr() -> Result<Stdio, Failed> {
+    let copied = std::io::stderr().as_fd().try_clone_to_owned();
+    copied.map(Stdio::from).map_err(|e| Failed::new(Exit::Machine, format!("standard error: {e}")))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failed {

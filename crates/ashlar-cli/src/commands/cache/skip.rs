@@ -40,12 +40,16 @@ pub fn run(globals: &Globals, args: &SkipIfHit) -> Result<Exit, Failed> {
         };
         // Nothing of ours is needed from here on; the command takes our place.
         drop(job);
-        let error = Command::new(program).args(rest).current_dir(&globals.project).exec();
+        let mut command = Command::new(program);
+        if globals.json {
+            command.stdout(super::to_stderr()?);
+        }
+        let error = command.args(rest).current_dir(&globals.project).exec();
         let shown = program.display();
         return Err(Failed::new(Exit::Machine, format!("cannot run {shown}: {error}")));
     };
     if let Some(path) = &args.result {
-        std::fs::write(path, format!("{reference}\n")).map_err(|e| unwritable(path, &e))?;
+        std::fs::write(path, &reference).map_err(|e| unwritable(path, &e))?;
     }
     github_output(&format!("hit=true\nreference={reference}\n"))?;
     if !job.json {

@@ -65,6 +65,9 @@ fn command(globals: &Globals, args: &Wrap, listener: &Listener) -> Result<ExitSt
     if own {
         command.process_group(0);
     }
+    if globals.json {
+        command.stdout(super::to_stderr()?);
+    }
     let shown = program.display();
     let lacks = |error| Failed::new(Exit::Machine, format!("cannot run {shown}: {error}"));
     let mut child = command.spawn().map_err(lacks)?;

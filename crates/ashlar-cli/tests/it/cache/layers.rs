@@ -132,7 +132,7 @@ fn references_instead_of_archives() {
     let done = command.env("GITHUB_OUTPUT", &output).output().unwrap();
     assert!(done.status.success(), "the command does not run");
     let reference = space.read("reference");
-    assert_eq!(space.read("github-output"), format!("before=1\nhit=true\nreference={reference}"));
+    assert_eq!(space.read("github-output"), format!("before=1\nhit=true\nreference={reference}\n"));
 
     // Exactly that, whatever the key of the checkout is.
     let next = space.checkout();

@@ -19,6 +19,17 @@ fn the_exit_code_is_that_of_the_command() {
     space.run(&["wrap", "--", "false"]).exits(1).says("layer modules is kept already");
 }
 
+#[test]
+fn with_json_standard_output_is_for_programs() {
+    let space = Space::new();
+    let ran = space.run(&["wrap", "--json", "--", "make"]).good();
+    let events = ran.events();
+    assert!(events.iter().any(|event| event["event"] == "save"), "{}", ran.out);
+    assert!(ran.err.contains("mkdir -p packages"), "{}", ran.err);
+    let ran = space.run(&["skip-if-hit", "base", "--json", "--branch", "x", "--", "echo", "said"]);
+    assert_eq!(ran.good().events().len(), 1);
+}
+
 fn start(space: &Space, args: &[&str]) -> Child {
     let mut command = space.command(&[&["cache", "wrap"], args].concat());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
