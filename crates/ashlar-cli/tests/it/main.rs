@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod cache;
 mod commands;
+mod dropin_run;
 mod never_lost;
 mod never_stale;
 mod remotes;
