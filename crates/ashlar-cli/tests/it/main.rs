@@ -6,6 +6,7 @@ mod support;
 
 mod bad_input;
 mod cache;
+mod ci_layers;
 mod commands;
 mod dropin_run;
 mod never_lost;
