@@ -1,4 +1,4 @@
-//! What a person wrote: `ashlar.toml`, `modules/**/*.toml` and `ashlar.lock`.
+//! What a person wrote: `ashlar.toml`, `modules/**/*.toml`, `ashlar-cache.toml` and `ashlar.lock`.
 //!
 //! The way of the data is `bytes → `[`written::Module`]` → `[`Module`]: [`parse_project`] and
 //! [`parse_module`] read the shape of a file and keep where each value stands; [`resolve()`] gives

@@ -47,6 +47,26 @@ fn a_full_disk_changes_nothing() {
     assert_eq!(next.restored().0, "middle");
 }
 
+/// A folder of a cache is often a volume of its own, where nothing can be renamed to from outside.
+#[test]
+fn a_mount_below_the_root_is_filled_and_stays() {
+    let space = Space::new();
+    space.job().good();
+    let whole = all(&space.root.join("build"));
+    let next = space.checkout();
+    let Some(_mount) = Mount::disk(&next.root.join("build"), 8 << 20) else { return };
+    next.sh("mkdir -p build/stale/x build/top; echo x >build/top/out");
+    assert_eq!(next.restored().0, "modules");
+    assert_eq!(all(&next.root.join("build")), whole);
+    next.sh("make -q; mountpoint -q build; echo y >build/stale");
+    let event = next.event(&["restore", "--json"]);
+    assert_eq!((&event["files"], &event["removed"]), (&0.into(), &1.into()));
+    // With nothing to restore it is emptied, and stays.
+    next.file("modules/base", "base 2\n");
+    next.run(&["restore", "--clean"]).good();
+    next.sh("mountpoint -q build; test -z \"$(ls -A build)\"; test -z \"$(ls -d .ashlar* || :)\"");
+}
+
 #[test]
 fn two_restores_at_once_in_one_folder() {
     let space = Space::new();
