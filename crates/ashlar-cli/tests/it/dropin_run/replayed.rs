@@ -68,8 +68,9 @@ fn standard_input_is_closed_whatever_the_cache_is_for() {
         command.args(["--no-inputs", "-O", mode, "--", "sh", "-c"]);
         command.arg(format!("if read -r line; then exit 9; fi; touch {mode}"));
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        // Open until it has ended, so that a command that reads would wait.
-        let stdin = child.stdin.take();
+        let mut stdin = child.stdin.take().unwrap();
+        // Nobody may read it, and then it may be closed.
+        let _ = std::io::Write::write_all(&mut stdin, b"a line\n");
         assert!(child.wait().unwrap().success(), "{mode}");
         drop(stdin);
     }
