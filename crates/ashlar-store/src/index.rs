@@ -307,15 +307,32 @@ fn set_up(connection: Connection) -> rusqlite::Result<Connection> {
     connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // A power cut may take the last transactions, never the order of what is left; results that
     // are lost so are built again. Waiting for the disk at each would cost more.
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;",
-    )?;
+    connection
+        .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;")
+        .and_then(|()| keep_log(&connection))?;
     if version(&connection)? < SCHEMA_VERSION {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?;
     }
     // Reads the root pages of the tables: a file that is cut short is found out here.
     connection.query_row("SELECT count(*) FROM counters", [], |_| Ok(()))?;
     Ok(connection)
+}
+
+/// Lets readers and a writer work side by side. Where several open a new file at once, one of them
+/// changes it and the others are told at once that it is busy, however long they would wait.
+fn keep_log(connection: &Connection) -> rusqlite::Result<()> {
+    let begun = std::time::Instant::now();
+    loop {
+        match connection.execute_batch("PRAGMA journal_mode = WAL;") {
+            Err(e)
+                if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && begun.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            done => return done,
+        }
+    }
 }
 
 fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
@@ -362,5 +379,27 @@ fn is_damage(error: &rusqlite::Error) -> bool {
             error,
             rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_begin_the_same_index_at_once() {
+        for _ in 0..40 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("index.sqlite");
+            let gate = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        gate.wait();
+                        Index::open(path.clone(), folder.path().to_owned(), false).unwrap();
+                    });
+                }
+            });
+        }
     }
 }
