@@ -20,7 +20,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub batch: Option<PathBuf>,
     /// What may be done with the cache: off, read, write or readwrite; after a comma
-    /// `PATTERN=MODE` for runs by their names. What ashlar-run.toml says under [cache] can only be
+    /// `PATTERN=MODE` for runs by their names. What ashlar-run.toml says under `[cache]` can only be
     /// less.
     #[arg(long, value_name = "MODE", env = "ASHLAR_CACHE", default_value = "readwrite")]
     pub cache: String,
