@@ -196,6 +196,14 @@ impl Index {
         })
     }
 
+    /// Writes the log back into the file, so that this is all there is. Where somebody reads at the
+    /// same time, it is done later.
+    pub fn write_back(&self) -> Result<(), StoreError> {
+        self.with("write back the log of", |connection| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        })
+    }
+
     fn pooled(&self, path: &Path, read_only: bool) -> rusqlite::Result<Pooled> {
         let inode = std::fs::metadata(path).map(|m| m.ino()).unwrap_or_default();
         {

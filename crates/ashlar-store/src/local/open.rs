@@ -250,6 +250,7 @@ fn set_counter(connection: &Connection, name: &str, value: i64) -> rusqlite::Res
 pub(super) fn sync(blobs: &Blobs, index: &Index, lease: &Lease) -> Result<(), StoreError> {
     let path: PathBuf = blobs.path.clone();
     let begun = lease.now().map_err(failing("look at the clock of", &*path))?;
+    index.write_back()?;
     rustix::fs::syncfs(&blobs.home).map_err(failing("write out", path))?;
     index.write("write to", |connection| set_counter(connection, "synced", to_nanos(begun)))
 }
