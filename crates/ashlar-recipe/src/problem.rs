@@ -88,7 +88,8 @@ impl fmt::Display for Problems {
 
 impl Problems {
     /// Sorts problems and keeps the first of them.
-    pub(crate) fn gather(mut list: Vec<Problem>, mut more: usize) -> Self {
+    #[must_use]
+    pub fn gather(mut list: Vec<Problem>, mut more: usize) -> Self {
         list.sort_by(|a, b| {
             let key = |p: &Problem| p.place.as_ref().map(|p| (p.file.clone(), p.span.start));
             key(a).cmp(&key(b))

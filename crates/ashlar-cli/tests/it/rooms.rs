@@ -9,6 +9,7 @@ use serde_json::Value;
 const ROOMS: &[(&str, &[&str])] = &[
     ("object", &[]),
     ("recipe", &[]),
+    ("dockerfile", &["recipe"]),
     ("plan", &["object", "recipe"]),
     ("store", &["object"]),
     ("source", &["object", "recipe", "store"]),
@@ -31,6 +32,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("prost", &["object", "remote"]),
     ("toml", &["recipe"]),
+    ("parse-dockerfile", &["dockerfile"]),
     ("ureq", &["source"]),
     ("tar", &["source"]),
     ("zstd", &["pack", "remote", "source"]),
