@@ -36,6 +36,7 @@ mod capture;
 mod contract;
 mod facts;
 mod failed;
+mod images;
 mod index;
 mod journal;
 mod local;
@@ -50,6 +51,10 @@ mod survey;
 mod xattrs;
 
 pub use contract::*;
+pub use images::{
+    BuiltImage, BuiltLayer, ImageError, ImageLayer, ImagePlatform, ImageReference, ImageTarget,
+    Images, LayerOrigin, LayerSource, MemoryImages, PublishedImage, ResolvedImage,
+};
 pub use journal::{Journal, RecordedOutcome, StepRecord, Totals};
 pub use local::{
     Checkout, CollectReport, Limits, LocalStore, OpenOptions, Pin, Staged, StepLock, StoreStat,
