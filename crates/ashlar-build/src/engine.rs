@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use ashlar_execute::{Cancel, Executor, Jobs, Keep, Kept, Mount, Outcome, Request, Root};
+use ashlar_execute::{Cancel, Executor, Jobs, Keep, Kept, Mount, Outcome, Request, Root, View};
 use ashlar_object::{Action, ActionResult, Command, Digest, File, Meta, Node, Time, Tree};
 use ashlar_plan::{Facts, Plan, Step, StepIndex, Work};
 use ashlar_recipe::{Base, Kind, Module, Project};
@@ -352,6 +352,7 @@ impl Engine<'_> {
             timeout: module.build.timeout,
             many_ids: false,
             held_jobs: None,
+            view: View::Module,
         };
         Ok(Prepared { action, request: Some(request), made: None })
     }
@@ -384,6 +385,7 @@ impl Engine<'_> {
             timeout: None,
             many_ids: true,
             held_jobs: None,
+            view: View::Module,
         };
         Ok(Prepared { action, request: Some(request), made: None })
     }
@@ -416,6 +418,7 @@ impl Engine<'_> {
             timeout: None,
             many_ids: true,
             held_jobs: None,
+            view: View::Module,
         };
         Ok(Prepared { action, request: Some(request), made: None })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ashlar_execute::{
-    Cancel, Executor as _, Jobs, Keep, Kept, Outcome, Request, Root, Sandbox, SandboxOptions,
+    Cancel, Executor as _, Jobs, Keep, Kept, Outcome, Request, Root, Sandbox, SandboxOptions, View,
     internal_sandbox,
 };
 use ashlar_object::Command;
@@ -56,6 +56,7 @@ fn measure(folder: &Path, runs: usize) -> Result<(), Box<dyn std::error::Error>>
         timeout: None,
         many_ids: false,
         held_jobs: None,
+        view: View::Module,
     };
     let jobs = Jobs::new(2)?;
     let mut times = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ashlar_object::{Command, Digest, Time, Tree};
 use ashlar_store::StoreError;
 
-use crate::{Cancel, Jobs};
+use crate::{Cancel, Jobs, View};
 
 /// Where the source tree is seen, writable, by a command: the value of `SRCDIR`.
 pub const SOURCE: &str = "/build/src";
@@ -63,8 +63,8 @@ pub struct Request {
     pub source: Option<Kept>,
     /// More trees, read-only.
     pub mounts: Vec<Mount>,
-    /// What is run. Its environment is all there is, but for `MAKEFLAGS` and `JOBS`, which the
-    /// executor adds because they never change a result.
+    /// What is run. For a module its environment is all there is but for `MAKEFLAGS` and `JOBS`,
+    /// which the executor adds because they never change a result.
     pub command: Command,
     /// What is kept.
     pub keep: Keep,
@@ -77,6 +77,8 @@ pub struct Request {
     /// tokens the caller holds for this one. `JOBS` is then that number, and no jobserver is
     /// offered.
     pub held_jobs: Option<usize>,
+    /// Whether this is a command of a module or one in an image.
+    pub view: View,
 }
 
 /// How a command ended.
@@ -105,6 +107,18 @@ pub struct Finished {
     pub started: Time,
     /// How long it took.
     pub took: Duration,
+    /// What was in the checkpoint folders of a command in an image that was stopped or failed:
+    /// with it as seed, the same command can go on. Empty when the command succeeded.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// What was in a checkpoint folder when a command ended before its time.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Where the folder was, as the request says it.
+    pub at: String,
+    /// Its content with its times, without owners.
+    pub kept: Kept,
 }
 
 /// Runs commands.

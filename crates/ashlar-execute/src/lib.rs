@@ -13,6 +13,7 @@
 //! | `log` | output, bounded |
 //! | `spec` | what is said to the helper process, and how |
 //! | `helper`, `mounts`, `host` | inside the helper process: mounts, then a user name space, then `bwrap` |
+//! | `image` | commands in images: what they see ([`View`]), who runs them ([`User`]) |
 //! | `attempt` | one helper process from its start until nothing of it is left |
 //! | `workspace` | what a command needs on disk, staged |
 //! | `sandbox` | running and keeping |
@@ -27,6 +28,7 @@ mod contract;
 mod filter;
 mod helper;
 mod host;
+mod image;
 mod jobs;
 mod layers;
 mod leash;
@@ -42,10 +44,13 @@ mod workspace;
 
 pub use cancel::Cancel;
 pub use contract::{
-    DESTINATION, ExecuteError, Executor, Finished, Keep, Kept, Mount, Outcome, Request, Root,
-    SOURCE,
+    Checkpoint, DESTINATION, ExecuteError, Executor, Finished, Keep, Kept, Mount, Outcome, Request,
+    Root, SOURCE,
 };
 pub use helper::internal_sandbox;
+pub use image::{
+    ImageMount, ImageView, Mounted, Network, Owner, Secret, User, UserError, View, resolve_owner,
+};
 pub use jobs::{Jobs, Token, Tokens};
 pub use leash::end_with_us;
 pub use probe::probe;

@@ -190,7 +190,7 @@ impl Sandbox {
             seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
             nanos: since_epoch.subsec_nanos(),
         };
-        Ok(Finished { outcome, log, started, took: begun.elapsed() })
+        Ok(Finished { outcome, log, started, took: begun.elapsed(), checkpoints: Vec::new() })
     }
 }
 

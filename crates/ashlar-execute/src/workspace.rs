@@ -64,6 +64,9 @@ impl Prepared {
         request: &Request,
         jobs: Option<&Jobs>,
     ) -> Result<Self, ExecuteError> {
+        if let crate::View::Image(_) = &request.view {
+            return Err(ExecuteError::Sandbox("commands in images cannot run yet".into()));
+        }
         check_rights(owner, request.many_ids)?;
         let bwrap = find("bwrap").ok_or_else(|| ExecuteError::Lacks {
             what: "`bwrap` is not installed, which is the sandbox".into(),

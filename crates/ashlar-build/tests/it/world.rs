@@ -50,7 +50,13 @@ impl Executor for Fake<'_> {
             Outcome::Succeeded(Kept { digest: put(self.store, &tree.encode())?, tree })
         };
         let started = Time { seconds: 1_700_000_000, nanos: 0 };
-        Ok(Finished { outcome, log, started, took: Duration::from_secs(2) })
+        Ok(Finished {
+            outcome,
+            log,
+            started,
+            took: Duration::from_secs(2),
+            checkpoints: Vec::new(),
+        })
     }
 }
 

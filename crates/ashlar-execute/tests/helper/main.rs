@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ashlar_execute::trace::{Trace, internal_trace};
 use ashlar_execute::{
     Cancel, Executor as _, Jobs, Keep, Outcome, Request, Rights, Root, Sandbox, SandboxOptions,
-    internal_sandbox, reexec_command, rights,
+    View, internal_sandbox, reexec_command, rights,
 };
 use ashlar_object::Command;
 use ashlar_store::{LocalStore, OpenOptions};
@@ -77,6 +77,7 @@ fn prepare(store: &Path, script: &str, many_ids: bool) -> (Sandbox, Request) {
         timeout: None,
         many_ids,
         held_jobs: None,
+        view: View::Module,
     };
     (sandbox, request)
 }

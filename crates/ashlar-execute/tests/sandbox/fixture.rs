@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ashlar_execute::{
     Cancel, ExecuteError, Executor as _, Finished, Jobs, Keep, Kept, Outcome, Request, Root,
-    Sandbox, SandboxOptions,
+    Sandbox, SandboxOptions, View,
 };
 use ashlar_object::{Command, Digest, Tree};
 use ashlar_store::{Capture, LocalStore, OpenOptions, Store as _, read};
@@ -149,6 +149,7 @@ pub fn request(root: Root, script: &str) -> Request {
         timeout: Some(Duration::from_secs(120)),
         many_ids: false,
         held_jobs: None,
+        view: View::Module,
     }
 }
 
