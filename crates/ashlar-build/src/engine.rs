@@ -498,7 +498,7 @@ impl Engine<'_> {
         for (file, digest) in files.iter().zip(digests) {
             let name = file.path.rsplit('/').next().unwrap_or(&file.path);
             let path = name.parse().map_err(|e| Failure::project(format!("{e}")))?;
-            tree = tree.with(&path, Node::File(File { digest, meta: Meta::FILE }));
+            tree = tree.with(&path, Node::File(File::new(digest, Meta::FILE)));
         }
         let digest = put(self.store, &tree.encode())?;
         Ok(Kept { digest, tree })

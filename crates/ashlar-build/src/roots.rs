@@ -132,7 +132,7 @@ mod tests {
 
     fn kept(entries: &[(&str, &str)]) -> Kept {
         let tree = entries.iter().fold(Tree::default(), |tree, (path, content)| {
-            let file = File { digest: Digest::of(content.as_bytes()), meta: Meta::FILE };
+            let file = File::new(Digest::of(content.as_bytes()), Meta::FILE);
             tree.with(&path.parse().unwrap(), Node::File(file))
         });
         Kept { digest: tree.digest(), tree }

@@ -11,7 +11,7 @@ pub enum ChangeKind {
     Removed,
     /// Both have a file, with different content.
     Content,
-    /// Both have the same content with another mode, owner, time or attribute.
+    /// Both have the same content with another mode, owner, time, attribute or hard link.
     Meta,
     /// Both have a link, with different targets.
     Target,
@@ -106,7 +106,7 @@ mod tests {
     use crate::{Digest, File, Meta, Symlink};
 
     fn file(content: &str, meta: Meta) -> Node {
-        Node::File(File { digest: Digest::of(content.as_bytes()), meta })
+        Node::File(File::new(Digest::of(content.as_bytes()), meta))
     }
 
     fn link(target: &str) -> Node {

@@ -8,9 +8,13 @@ use crate::{Dir, Name, Node, RelPath, Tree};
 impl Tree {
     /// This tree with a layer over it: what the layer has replaces, directories merge, whiteouts
     /// and opaque directories delete. The result has neither.
+    ///
+    /// Hard links stay within a layer: names of the layer join no group of this tree, and a group
+    /// of which one name is left is none any more.
     #[must_use]
     pub fn overlaid(&self, layer: &Self) -> Self {
-        Self::from(over(Some(self.root()), layer.root()))
+        let layer = layer.apart_from(self);
+        Self::from(over(Some(self.root()), layer.root())).with_canonical_links()
     }
 }
 
@@ -52,7 +56,8 @@ fn over(below: Option<&Arc<Dir>>, layer: &Arc<Dir>) -> Arc<Dir> {
 pub fn through_links(base: &Tree, output: &Tree) -> Tree {
     let mut result = Tree::from(Dir::new(BTreeMap::new(), output.root().meta().clone(), false));
     rewrite(base, output.root(), &RelPath::root(), &mut result);
-    result
+    // What moved is met elsewhere on a walk.
+    result.with_canonical_links()
 }
 
 fn rewrite(base: &Tree, dir: &Dir, at: &RelPath, result: &mut Tree) {
@@ -155,7 +160,7 @@ mod tests {
     use crate::{Digest, File, Meta, Symlink};
 
     fn file(content: &str) -> Node {
-        Node::File(File { digest: Digest::of(content.as_bytes()), meta: Meta::FILE })
+        Node::File(File::new(Digest::of(content.as_bytes()), Meta::FILE))
     }
 
     fn link(target: &str) -> Node {

@@ -8,25 +8,17 @@
 //! Sub-trees are shared: laying one tree over another copies only the directories on the way.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 
 use prost::Message as _;
 
-use crate::digest::{hex, unhex_all};
+use crate::nodes::{Mark, decode_dir, properties, to_text};
 use crate::{Digest, Name, PathError, RelPath, wire};
 
 /// How deep directories may be nested. `PATH_MAX` ends at some 2,000 anyway; the bound keeps a
 /// hostile blob from exhausting the stack.
-const DEEPEST: usize = 512;
-
-/// Names and link targets that REAPI's text fields cannot hold are written with this prefix and
-/// in hexadecimal; so are those that begin with the prefix by chance.
-const RAW: &str = "ashlar-raw:";
-
-const WHITEOUT: &str = "ashlar.whiteout";
-const OPAQUE: &str = "ashlar.opaque";
-const OWNER: &str = "ashlar.owner";
-const XATTR: &str = "ashlar.xattr.";
+pub(crate) const DEEPEST: usize = 512;
 
 /// A moment: seconds and nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +80,17 @@ pub struct File {
     pub digest: Digest,
     /// Mode, owner and the rest.
     pub meta: Meta,
+    /// Set where the file has several names in the tree: all files that are equal in every field
+    /// are one. See [`Tree::with_canonical_links`] for the number.
+    pub link: Option<NonZeroU32>,
+}
+
+impl File {
+    /// A file that has one name.
+    #[must_use]
+    pub fn new(digest: Digest, meta: Meta) -> Self {
+        Self { digest, meta, link: None }
+    }
 }
 
 /// A symbolic link.
@@ -119,6 +122,7 @@ pub struct Dir {
     meta: Meta,
     opaque: bool,
     digest: OnceLock<Digest>,
+    links: OnceLock<bool>,
 }
 
 impl Default for Dir {
@@ -145,7 +149,7 @@ impl Dir {
     /// A directory. `opaque` marks, in a layer, that nothing of what lies below shows through.
     #[must_use]
     pub fn new(entries: BTreeMap<Name, Node>, meta: Meta, opaque: bool) -> Self {
-        Self { entries, meta, opaque, digest: OnceLock::new() }
+        Self { entries, meta, opaque, digest: OnceLock::new(), links: OnceLock::new() }
     }
 
     /// The entries in the order of their bytes.
@@ -157,6 +161,7 @@ impl Dir {
     /// The entries, to change them. What was known of the digest is forgotten.
     pub fn entries_mut(&mut self) -> &mut BTreeMap<Name, Node> {
         self.digest = OnceLock::new();
+        self.links = OnceLock::new();
         &mut self.entries
     }
 
@@ -178,9 +183,21 @@ impl Dir {
         *self.digest.get_or_init(|| Digest::of(&self.encode()))
     }
 
+    /// Whether a file in it, at whatever depth, has a `link`; found out once.
+    #[must_use]
+    pub fn has_links(&self) -> bool {
+        *self.links.get_or_init(|| {
+            self.entries.values().any(|node| match node {
+                Node::Dir(child) => child.has_links(),
+                Node::File(file) => file.link.is_some(),
+                Node::Symlink(_) | Node::Whiteout => false,
+            })
+        })
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut message = wire::Directory {
-            node_properties: properties(&self.meta, 0o755, self.opaque.then_some(OPAQUE)),
+            node_properties: properties(&self.meta, 0o755, self.opaque.then_some(Mark::Opaque)),
             ..wire::Directory::default()
         };
         for (name, node) in &self.entries {
@@ -196,7 +213,7 @@ impl Dir {
                     node_properties: properties(
                         &file.meta,
                         if file.meta.mode == 0o755 { 0o755 } else { 0o644 },
-                        None,
+                        file.link.map(Mark::Link),
                     ),
                 }),
                 Node::Symlink(link) => message.symlinks.push(wire::SymlinkNode {
@@ -208,7 +225,7 @@ impl Dir {
                     name,
                     digest: Some(Digest::EMPTY.into()),
                     is_executable: false,
-                    node_properties: properties(&Meta::FILE, 0o644, Some(WHITEOUT)),
+                    node_properties: properties(&Meta::FILE, 0o644, Some(Mark::Whiteout)),
                 }),
             }
         }
@@ -433,145 +450,6 @@ impl Tree {
             dir = child;
         }
         Arc::make_mut(dir).entries_mut().insert(last.clone(), node);
-    }
-}
-
-fn decode_dir<'a>(
-    bytes: &'a [u8],
-    raw: &HashMap<Digest, &'a [u8]>,
-    made: &mut HashMap<Digest, Arc<Dir>>,
-    depth: usize,
-) -> Result<Arc<Dir>, TreeError> {
-    if depth > DEEPEST {
-        return Err(TreeError::TooDeep);
-    }
-    let message = wire::Directory::decode(bytes)?;
-    let mut entries = BTreeMap::new();
-    let mut put = |name: &str, node: Node| -> Result<(), TreeError> {
-        let name = Name::new(from_text(name)?)?;
-        match entries.insert(name.clone(), node) {
-            None => Ok(()),
-            Some(_) => Err(TreeError::Twice(name.to_string())),
-        }
-    };
-    for node in &message.files {
-        let digest = wire::digest(node.digest.as_ref())
-            .ok_or_else(|| TreeError::NoDigest(node.name.clone()))?;
-        let (meta, mark) = from_properties(
-            node.node_properties.as_ref(),
-            if node.is_executable { 0o755 } else { 0o644 },
-        )?;
-        let whiteout = mark == Some(WHITEOUT);
-        put(&node.name, if whiteout { Node::Whiteout } else { Node::File(File { digest, meta }) })?;
-    }
-    for node in &message.symlinks {
-        let (meta, _) = from_properties(node.node_properties.as_ref(), 0o777)?;
-        put(&node.name, Node::Symlink(Symlink { target: from_text(&node.target)?.into(), meta }))?;
-    }
-    for node in &message.directories {
-        let digest = wire::digest(node.digest.as_ref())
-            .ok_or_else(|| TreeError::NoDigest(node.name.clone()))?;
-        let child = match made.get(&digest) {
-            Some(child) => Arc::clone(child),
-            None => {
-                // The empty directory is the empty blob, which need not be listed.
-                let bytes = match raw.get(&digest) {
-                    Some(bytes) => bytes,
-                    None if digest == Digest::EMPTY => &[][..],
-                    None => return Err(TreeError::NoDirectory(node.name.clone(), digest)),
-                };
-                let child = decode_dir(bytes, raw, made, depth + 1)?;
-                made.insert(digest, Arc::clone(&child));
-                child
-            }
-        };
-        put(&node.name, Node::Dir(child))?;
-    }
-    let (meta, mark) = from_properties(message.node_properties.as_ref(), 0o755)?;
-    Ok(Arc::new(Dir::new(entries, meta, mark == Some(OPAQUE))))
-}
-
-fn properties(
-    meta: &Meta,
-    usual_mode: u32,
-    mark: Option<&'static str>,
-) -> Option<wire::NodeProperties> {
-    let mut message = wire::NodeProperties::default();
-    let mut add = |name: String, value: String| {
-        message.properties.push(wire::NodeProperty { name, value });
-    };
-    if let Some(mark) = mark {
-        add(mark.to_owned(), "1".to_owned());
-    }
-    if let Some(extra) = &meta.extra {
-        if (extra.uid, extra.gid) != (0, 0) {
-            add(OWNER.to_owned(), format!("{}:{}", extra.uid, extra.gid));
-        }
-        for (name, value) in &extra.xattrs {
-            add(format!("{XATTR}{name}"), hex(value));
-        }
-        message.mtime = extra
-            .mtime
-            .map(|time| wire::Timestamp { seconds: time.seconds, nanos: time.nanos.cast_signed() });
-    }
-    message.properties.sort_by(|a, b| a.name.cmp(&b.name));
-    if meta.mode != usual_mode {
-        message.unix_mode = Some(wire::UInt32Value { value: meta.mode });
-    }
-    (message != wire::NodeProperties::default()).then_some(message)
-}
-
-fn from_properties(
-    message: Option<&wire::NodeProperties>,
-    usual_mode: u32,
-) -> Result<(Meta, Option<&'static str>), TreeError> {
-    let Some(message) = message else {
-        return Ok((Meta { mode: usual_mode, extra: None }, None));
-    };
-    let mut extra = Extra::default();
-    let mut mark = None;
-    for property in &message.properties {
-        let bad = || TreeError::Property(property.name.clone(), property.value.clone());
-        if property.name == WHITEOUT {
-            mark = Some(WHITEOUT);
-        } else if property.name == OPAQUE {
-            mark = Some(OPAQUE);
-        } else if property.name == OWNER {
-            let (uid, gid) = property.value.split_once(':').ok_or_else(bad)?;
-            extra.uid = uid.parse().map_err(|_| bad())?;
-            extra.gid = gid.parse().map_err(|_| bad())?;
-        } else if let Some(name) = property.name.strip_prefix(XATTR) {
-            let value = unhex_all(&property.value).ok_or_else(bad)?;
-            extra.xattrs.insert(name.to_owned(), value);
-        } else {
-            // A property that is not understood could change what the entry is.
-            return Err(bad());
-        }
-    }
-    if let Some(time) = &message.mtime {
-        let nanos = u32::try_from(time.nanos).ok().filter(|n| *n < 1_000_000_000);
-        let nanos =
-            nanos.ok_or_else(|| TreeError::Property("mtime".into(), time.nanos.to_string()))?;
-        extra.mtime = Some(Time { seconds: time.seconds, nanos });
-    }
-    let mode = message.unix_mode.as_ref().map_or(usual_mode, |m| m.value);
-    if mode > 0o7777 {
-        return Err(TreeError::Property("unix_mode".into(), format!("{mode:o}")));
-    }
-    Ok((Meta::new(mode, extra), mark))
-}
-
-fn to_text(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.starts_with(RAW) => text.to_owned(),
-        _ => format!("{RAW}{}", hex(bytes)),
-    }
-}
-
-fn from_text(text: &str) -> Result<Vec<u8>, TreeError> {
-    match text.strip_prefix(RAW) {
-        None => Ok(text.as_bytes().to_vec()),
-        Some(rest) => unhex_all(rest).ok_or_else(|| TreeError::Raw(text.to_owned())),
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 
 fn file(content: &str, meta: Meta) -> Node {
-    Node::File(File { digest: Digest::of(content.as_bytes()), meta })
+    Node::File(File::new(Digest::of(content.as_bytes()), meta))
 }
 
 fn sample() -> Tree {

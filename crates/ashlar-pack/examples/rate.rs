@@ -40,7 +40,7 @@ fn collect(folder: &Path, at: &RelPath, tree: &mut Tree, memory: &mut Memory, si
             let digest = Digest::of(&content);
             *size += content.len();
             memory.0.insert(digest, content);
-            *tree = tree.with(&path, Node::File(File { digest, meta: Meta::FILE }));
+            *tree = tree.with(&path, Node::File(File::new(digest, Meta::FILE)));
         }
     }
 }

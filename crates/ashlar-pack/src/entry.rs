@@ -56,7 +56,7 @@ impl Item {
     pub fn gone(path: &[u8]) -> Self {
         let name = path.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
         let (above, name) = path.split_at(name);
-        let file = File { digest: Digest::EMPTY, meta: Meta::FILE };
+        let file = File::new(Digest::EMPTY, Meta::FILE);
         Self {
             path: [above, WHITEOUT, name].concat().into(),
             what: What::File { file, place: 0..0 },

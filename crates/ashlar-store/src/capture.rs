@@ -269,7 +269,7 @@ pub(crate) fn tree(scan: &Scan, how: Capture, owners: &Owners, contents: &[Conte
                 Node::Dir(Arc::new(dir))
             }
             Kind::File => match contents[index].digest {
-                Some(digest) => Node::File(File { digest, meta }),
+                Some(digest) => Node::File(File::new(digest, meta)),
                 None => continue,
             },
             Kind::Symlink(target) => Node::Symlink(Symlink { target: target.clone(), meta }),

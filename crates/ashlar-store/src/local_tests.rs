@@ -166,7 +166,7 @@ fn a_folder_is_kept_by_whatever_path() {
 fn a_staged_tree_has_modes_owners_times_and_marks() {
     let fixture = Fixture::new();
     put(&fixture.store, b"x").unwrap();
-    let file = |meta: Meta| Node::File(ashlar_object::File { digest: Digest::of(b"x"), meta });
+    let file = |meta: Meta| Node::File(ashlar_object::File::new(Digest::of(b"x"), meta));
     let owned = Extra { uid: 3, gid: 4, ..Extra::default() };
     let late = Extra { mtime: Some(Time { seconds: 5, nanos: 6 }), ..Extra::default() };
     let marked =

@@ -44,7 +44,7 @@ impl Executor for Fake<'_> {
             Outcome::Failed(3)
         } else {
             let digest = put(self.store, content.as_bytes())?;
-            let file = Node::File(File { digest, meta: Meta::FILE });
+            let file = Node::File(File::new(digest, Meta::FILE));
             let name = request.label.parse().unwrap();
             let tree = Tree::default().with(&name, file);
             Outcome::Succeeded(Kept { digest: put(self.store, &tree.encode())?, tree })

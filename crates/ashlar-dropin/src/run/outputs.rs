@@ -113,11 +113,10 @@ pub fn keep(
     entries.insert(name(OUTPUTS)?, Node::Dir(outputs.root().clone()));
     if !streams.is_plain() {
         let digest = ashlar_store::put(store, &streams.encode())?;
-        entries
-            .insert(name(STREAMS)?, Node::File(ashlar_object::File { digest, meta: Meta::FILE }));
+        entries.insert(name(STREAMS)?, Node::File(ashlar_object::File::new(digest, Meta::FILE)));
     }
     if traced {
-        let file = ashlar_object::File { digest: Digest::EMPTY, meta: Meta::FILE };
+        let file = ashlar_object::File::new(Digest::EMPTY, Meta::FILE);
         entries.insert(name(TRACED)?, Node::File(file));
     }
     let whole = Tree::from(Dir::new(entries, Meta::EXECUTABLE, false));

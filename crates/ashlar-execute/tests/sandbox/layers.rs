@@ -40,7 +40,7 @@ fn hundreds_of_layers_and_one_of_them_twice() {
     for number in 0..500 {
         let file = |content: &str| {
             let digest = fixture.store.put(&mut content.as_bytes()).unwrap();
-            Node::File(File { digest, meta: Meta::FILE })
+            Node::File(File::new(digest, Meta::FILE))
         };
         let tree = Tree::default()
             .with(&format!("many/{number}").parse().unwrap(), file(""))
@@ -83,7 +83,7 @@ fn a_tree_that_the_store_lacks_is_an_error() {
     assert_ne!(blob, Digest::EMPTY);
     let tree = fixture.busybox().tree.with(
         &"etc/lost".parse().unwrap(),
-        Node::File(File { digest: Digest::of(b"this was never put"), meta: Meta::FILE }),
+        Node::File(File::new(Digest::of(b"this was never put"), Meta::FILE)),
     );
     let lost = Kept { digest: tree.digest(), tree };
     assert!(fixture.try_run(&request(Root::Layers(vec![lost]), "true")).is_err());

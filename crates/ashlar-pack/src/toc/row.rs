@@ -163,7 +163,7 @@ impl<'a> Row<'a> {
             "dir" => What::Dir { meta, opaque: self.ashlar.opaque > 0 },
             _ if path.is_root() => return Err("its root is not a directory".to_owned()),
             "reg" if self.size == 0 => {
-                What::File { file: File { digest: Digest::EMPTY, meta }, place: 0..0 }
+                What::File { file: File::new(Digest::EMPTY, meta), place: 0..0 }
             }
             "reg" => {
                 let hex = self.digest.strip_prefix("sha256:").unwrap_or_default();
@@ -173,7 +173,7 @@ impl<'a> Row<'a> {
                     return Err(bad("an impossible place"));
                 }
                 let place = self.offset..self.end_offset;
-                What::File { file: File { digest, meta }, place }
+                What::File { file: File::new(digest, meta), place }
             }
             "symlink" => {
                 let target = match &self.ashlar.link {

@@ -13,7 +13,7 @@ fn sample() -> Image {
         let xattrs = BTreeMap::from([("user.one".to_owned(), b"1".to_vec())]);
         let mtime = Some(Time { seconds: 5, nanos: 6 });
         let meta = Meta::new(mode, Extra { uid: 7, gid: 8, mtime, xattrs });
-        Node::File(ashlar_object::File { digest: pool.put(content), meta })
+        Node::File(ashlar_object::File::new(pool.put(content), meta))
     };
     let link =
         Symlink { target: b"tool".as_slice().into(), meta: Meta::new(0o777, Extra::default()) };

@@ -89,9 +89,7 @@ fn an_archive_that_is_not_what_the_table_says_is_found() {
         entries
     };
     let program = match &good[3].1 {
-        Node::File(file) => {
-            Node::File(ashlar_object::File { digest: file.digest, meta: Meta::EXECUTABLE })
-        }
+        Node::File(file) => Node::File(ashlar_object::File::new(file.digest, Meta::EXECUTABLE)),
         _ => unreachable!("it is a file"),
     };
     let same_size = pool.file("tExt\n".repeat(1000));

@@ -233,7 +233,7 @@ fn wrong_contents_are_not_packed() {
     for length in [5, 3 << 20] {
         let content = noise(1, length);
         let digest = pool.put(content.clone());
-        let file = ashlar_object::File { digest, meta: Meta::FILE };
+        let file = ashlar_object::File::new(digest, Meta::FILE);
         let packing = plan(&tree(&[("f", Node::File(file))]), None, &Limits::default()).unwrap();
         let mut flipped = content.clone();
         flipped[length / 2] ^= 1;

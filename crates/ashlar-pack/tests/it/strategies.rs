@@ -82,7 +82,7 @@ pub fn pool() -> Pool {
 
 fn leaf() -> impl Strategy<Value = Node> {
     let file = (0..CONTENTS, meta()).prop_map(|(number, meta)| {
-        Node::File(File { digest: ashlar_object::Digest::of(&content(number)), meta })
+        Node::File(File::new(ashlar_object::Digest::of(&content(number)), meta))
     });
     let targets = vec![
         b"a".to_vec(),

@@ -25,7 +25,7 @@ impl Pool {
     }
 
     pub fn file(&mut self, content: impl Into<Vec<u8>>) -> Node {
-        Node::File(File { digest: self.put(content), meta: Meta::FILE })
+        Node::File(File::new(self.put(content), Meta::FILE))
     }
 
     pub fn get(&self, digest: &Digest) -> &[u8] {
@@ -143,7 +143,7 @@ fn scan_dir(folder: &Path) -> Dir {
         } else {
             assert!(meta.is_file(), "{}", path.display());
             let digest = Digest::of(&std::fs::read(&path).unwrap());
-            Node::File(File { digest, meta: scan_meta(&path).0 })
+            Node::File(File::new(digest, scan_meta(&path).0))
         };
         entries.insert(Name::new(entry.file_name().as_bytes()).unwrap(), node);
     }

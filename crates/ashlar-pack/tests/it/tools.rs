@@ -42,7 +42,7 @@ pub fn rich(pool: &mut Pool) -> Tree {
         xattrs: pairs.iter().map(|(k, v)| ((*k).to_owned(), v.to_vec())).collect(),
         ..Extra::default()
     };
-    let mut file = |content: Vec<u8>, meta| Node::File(File { digest: pool.put(content), meta });
+    let mut file = |content: Vec<u8>, meta| Node::File(File::new(pool.put(content), meta));
     let dir = |mode, extra| {
         Node::Dir(Arc::new(Dir::new(Default::default(), Meta::new(mode, extra), false)))
     };
@@ -366,7 +366,7 @@ fn timeless(dir: &Dir) -> Dir {
     let entries = dir.entries().iter().map(|(name, node)| {
         let node = match node {
             Node::Dir(inner) => Node::Dir(Arc::new(timeless(inner))),
-            Node::File(file) => Node::File(File { digest: file.digest, meta: bare(&file.meta) }),
+            Node::File(file) => Node::File(File::new(file.digest, bare(&file.meta))),
             Node::Symlink(symlink) => {
                 Node::Symlink(Symlink { meta: bare(&symlink.meta), ..symlink.clone() })
             }

@@ -4,7 +4,7 @@ use super::*;
 
 fn tree(files: &[(&str, &str)]) -> Tree {
     files.iter().fold(Tree::default(), |tree, (path, text)| {
-        let file = File { digest: Digest::of(text.as_bytes()), meta: Meta::FILE };
+        let file = File::new(Digest::of(text.as_bytes()), Meta::FILE);
         tree.with(&path.parse().unwrap(), Node::File(file))
     })
 }

@@ -365,10 +365,10 @@ fn node(found: &Found, digest: DigestFile<'_>) -> Result<Node, ProjectError> {
         return Err(ProjectError::Kind { path: found.path.clone(), what });
     }
     let executable = found.metadata.permissions().mode() & 0o111 != 0;
-    Ok(Node::File(File {
-        digest: digest(&found.path, &found.metadata).map_err(unreadable(&found.path))?,
-        meta: if executable { Meta::EXECUTABLE } else { Meta::FILE },
-    }))
+    Ok(Node::File(File::new(
+        digest(&found.path, &found.metadata).map_err(unreadable(&found.path))?,
+        if executable { Meta::EXECUTABLE } else { Meta::FILE },
+    )))
 }
 
 /// A folder of a tree that is being made.

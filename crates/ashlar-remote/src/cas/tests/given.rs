@@ -33,10 +33,10 @@ pub fn result(store: &dyn Store, label: &str, files: &[&[u8]]) -> Publication {
     for (index, content) in files.iter().enumerate() {
         let digest = put(store, content).unwrap();
         let meta = if index % 2 == 0 { Meta::FILE } else { Meta::EXECUTABLE };
-        inner.insert(name(&format!("file-{index}")), Node::File(File { digest, meta }));
+        inner.insert(name(&format!("file-{index}")), Node::File(File::new(digest, meta)));
     }
     let mut outer = BTreeMap::new();
-    outer.insert(name("empty"), Node::File(File { digest: Digest::EMPTY, meta: Meta::FILE }));
+    outer.insert(name("empty"), Node::File(File::new(Digest::EMPTY, Meta::FILE)));
     let link = Symlink {
         target: b"usr/file-0".as_slice().into(),
         meta: Meta::new(0o777, Default::default()),

@@ -49,7 +49,7 @@ fn a_revision_sends_what_changed() {
 
     let path = RelPath::parse(b"d1/new").unwrap();
     let digest = ashlar_store::put(&here, b"new").unwrap();
-    let two = one.with(&path, Node::File(File { digest, meta: Meta::FILE }));
+    let two = one.with(&path, Node::File(File::new(digest, Meta::FILE)));
     // Found by its lineage alone: nobody says what came before.
     let second = publication(&here, &two, "two");
     let moved = push(&remote(&depot), &here, &second);

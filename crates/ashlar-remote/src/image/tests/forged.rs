@@ -98,7 +98,7 @@ fn only_layers_that_we_signed_are_signed_again() {
         let path = RelPath::parse(b"c").unwrap();
         let new = Digest::of(b"1");
         ashlar_store::put(&here, b"1").unwrap();
-        let new = old.with(&path, Node::File(File { digest: new, meta: Meta::FILE }));
+        let new = old.with(&path, Node::File(File::new(new, Meta::FILE)));
         push(&remote(&depot), &here, &publication(&here, &old, "old"));
         let tags: Vec<String> = depot.state().tags.keys().cloned().collect();
         let tag = tags.iter().find(|tag| tag.starts_with(what)).unwrap();

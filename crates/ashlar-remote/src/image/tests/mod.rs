@@ -26,7 +26,7 @@ pub(super) fn tree(store: &dyn Store, files: &[(&str, &[u8])]) -> Tree {
         let digest = ashlar_store::put(store, content).unwrap();
         let meta = if path.contains("bin/") { Meta::EXECUTABLE } else { Meta::FILE };
         let path = RelPath::parse(path.as_bytes()).unwrap();
-        tree = tree.with(&path, Node::File(File { digest, meta }));
+        tree = tree.with(&path, Node::File(File::new(digest, meta)));
     }
     tree
 }
@@ -153,7 +153,7 @@ pub(super) fn mutate(store: &dyn Store, tree: &Tree, dice: &mut Dice) -> Tree {
                 };
                 let digest = ashlar_store::put(store, &dice.bytes(length)).unwrap();
                 let mode = [0o644, 0o755, 0o600, 0o4755][dice.below(4) as usize];
-                Node::File(File { digest, meta: Meta { mode, extra: None } })
+                Node::File(File::new(digest, Meta { mode, extra: None }))
             }
         };
         tree = tree.with(&path, node);
