@@ -53,4 +53,5 @@ pub use fetch::Fetch;
 pub use layer::{Contents, Layer, Limits};
 pub use plan::{LayerPlan, Packing, plan};
 pub use stack::Stack;
+pub use tar::{tar_end, tar_header, tar_padding};
 pub use toc::{Toc, TocPlace};

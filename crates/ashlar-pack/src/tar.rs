@@ -93,13 +93,7 @@ pub(crate) fn append(out: &mut Vec<u8>, prefix: &[u8], path: &[u8], what: &What)
     }
 
     if !records.is_empty() {
-        let moment = MOMENT.unsigned_abs();
-        let size = records.len() as u64;
-        let extended =
-            Header { mode: 0o644, size, seconds: moment, kind: b'x', ..Header::default() };
-        extended.append(out, b"PaxHeaders/entry", b"");
-        out.extend_from_slice(&records);
-        out.resize(out.len() + padding(size), 0);
+        extended(out, &records);
     }
     let kind = match what {
         What::Dir { .. } => b'5',
@@ -109,6 +103,45 @@ pub(crate) fn append(out: &mut Vec<u8>, prefix: &[u8], path: &[u8], what: &What)
     };
     let header = Header { mode: what.meta().mode, uid, gid, size, seconds, kind };
     header.append(out, &name, link);
+}
+
+/// The header of an ordinary file of an archive that is no layer: mode 0644, of root, at the fixed
+/// moment. The content and its padding ([`tar_padding`]) are the caller's, and [`tar_end`].
+#[must_use]
+pub fn tar_header(name: &str, size: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(BLOCK);
+    let fits = size >> 33 == 0;
+    if !fits {
+        let mut records = Vec::new();
+        record(&mut records, b"size", size.to_string().as_bytes());
+        extended(&mut out, &records);
+    }
+    let (size, seconds) = (if fits { size } else { 0 }, MOMENT.unsigned_abs());
+    let header = Header { mode: 0o644, size, seconds, kind: b'0', ..Header::default() };
+    header.append(&mut out, name.as_bytes(), b"");
+    out
+}
+
+/// A PAX header with these records.
+fn extended(out: &mut Vec<u8>, records: &[u8]) {
+    let size = records.len() as u64;
+    let seconds = MOMENT.unsigned_abs();
+    let header = Header { mode: 0o644, size, seconds, kind: b'x', ..Header::default() };
+    header.append(out, b"PaxHeaders/entry", b"");
+    out.extend_from_slice(records);
+    out.resize(out.len() + padding(size), 0);
+}
+
+/// How many zeros follow a content of such an archive.
+#[must_use]
+pub fn tar_padding(size: u64) -> usize {
+    padding(size)
+}
+
+/// What ends such an archive.
+#[must_use]
+pub fn tar_end() -> &'static [u8] {
+    &END
 }
 
 #[derive(Default)]

@@ -222,11 +222,13 @@ pub(super) fn index(
     expires_after: Option<&str>,
 ) -> Manifest {
     let manifest = |(part, architecture, digest): &(String, Option<String>, Digest)| {
-        let platform = match architecture {
-            Some(name) => Platform { architecture: name.clone(), os: "linux".to_owned() },
+        let (architecture, os) = match architecture {
+            Some(name) => (name.as_str(), "linux"),
             // So that who looks for a platform does not take it.
-            None => Platform { architecture: "unknown".to_owned(), os: "unknown".to_owned() },
+            None => ("unknown", "unknown"),
         };
+        let (architecture, os) = (architecture.to_owned(), os.to_owned());
+        let platform = Platform { architecture, os, variant: None };
         Descriptor {
             annotations: BTreeMap::from([(PART.to_owned(), part.clone())]),
             platform: Some(platform),

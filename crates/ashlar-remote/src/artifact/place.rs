@@ -41,6 +41,19 @@ impl Default for Access {
     }
 }
 
+impl Access {
+    /// How servers are spoken to.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            insecure: self.insecure,
+            ca: self.ca.clone(),
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            timeout: self.timeout,
+        }
+    }
+}
+
 /// Opens a repository. Nothing is contacted yet.
 pub(super) fn open(
     repository: &Repository,
@@ -49,15 +62,8 @@ pub(super) fn open(
     match repository {
         Repository::Directory(path) => Ok(Arc::new(ObjectDepot::new(Directory::new(path)))),
         Repository::Registry(_) => {
-            let options = Options {
-                insecure: access.insecure,
-                ca: access.ca.clone(),
-                certificate: access.certificate.clone(),
-                key: access.key.clone(),
-                timeout: access.timeout,
-            };
             let url = repository.url();
-            Ok(Arc::new(Registry::open(&url, &options, &access.credentials, None)?))
+            Ok(Arc::new(Registry::open(&url, &access.options(), &access.credentials, None)?))
         }
     }
 }

@@ -209,4 +209,7 @@ pub(crate) struct Platform {
     pub architecture: String,
     /// As Go names it: `linux`.
     pub os: String,
+    /// As Go names it: `v7` of `arm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
 }

@@ -29,9 +29,10 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use manifest::{Document, IMAGE_CONFIG, MANIFEST, blob_of, describe, hash_of_text};
 pub(crate) use pull::Flaw;
 pub(crate) use remote::ImageRemote;
 pub(crate) use sign::{Signer, Trust, sign_manifest};
 pub(crate) use tables::tables;
-pub(crate) use transfer::Transfer;
+pub(crate) use transfer::{Tally, Transfer, in_parallel};
 pub(crate) use verify::{PublicKey, signatures, verified};

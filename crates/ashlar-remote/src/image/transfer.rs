@@ -66,7 +66,7 @@ pub(super) fn native() -> &'static str {
 
 /// Adds up what a watcher is told.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     bytes: AtomicU64,
     blobs: AtomicU64,
     already: AtomicU64,
@@ -105,7 +105,7 @@ pub(super) fn counted<T>(
 
 /// Does something for each of many things, up to `at_once` at a time; results in the same order.
 /// After the first error nothing more is begun.
-pub(super) fn in_parallel<T: Sync, R: Send, E: Send>(
+pub(crate) fn in_parallel<T: Sync, R: Send, E: Send>(
     things: &[T],
     at_once: usize,
     work: impl Fn(&T) -> Result<R, E> + Sync,

@@ -18,7 +18,7 @@ mod clock;
 mod directory;
 mod layout;
 mod opening;
-pub(super) mod tag;
+pub(crate) mod tag;
 mod web;
 mod young;
 

@@ -13,8 +13,11 @@ use crate::depot::{Descriptor, Manifest, Reference};
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The media type of a manifest.
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The media type of manifests from before there were digests of configurations. They have no field
+/// that says so.
+pub(crate) const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 /// The annotation by which tools find a tag in an index.
-const NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const NAME: &str = "org.opencontainers.image.ref.name";
 /// Manifests up to this size travel in the descriptor of the tag, so that one request answers.
 const INLINE: usize = 16 << 10;
 
@@ -148,6 +151,7 @@ pub(crate) fn media_type(bytes: &[u8]) -> Result<String, String> {
         Some(media_type) => Ok(media_type.to_owned()),
         None if parsed["manifests"].is_array() => Ok(INDEX.to_owned()),
         None if parsed["layers"].is_array() => Ok(MANIFEST.to_owned()),
+        None if parsed["schemaVersion"] == 1 => Ok(SCHEMA_1.to_owned()),
         None => Err("it is neither a manifest nor an index".to_owned()),
     }
 }

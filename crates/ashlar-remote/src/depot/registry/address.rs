@@ -7,7 +7,7 @@ use ashlar_store::RemoteError;
 use crate::http::{is_loopback, shown};
 
 /// The host that answers for the registry that everybody knows by the short name.
-const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+pub(crate) const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
 /// An address of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -36,6 +36,17 @@ const AGAIN: Duration = Duration::from_millis(60);
 const DISABLED: &str = "delete: let the registry's administrator enable deletion (docker-registry: \
                         REGISTRY_STORAGE_DELETE_ENABLED=true, or `storage.delete.enabled: true`)";
 
+/// What a registry says of a manifest that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// It is not there.
+    Missing,
+    /// It is there, with this hash.
+    As([u8; 32]),
+    /// Perhaps, and its hash is not said.
+    Unsaid,
+}
+
 /// A manifest by tag or digest within a repository.
 fn name(reference: &Reference) -> String {
     match reference {
@@ -52,18 +63,7 @@ impl Registry {
         &self,
         reference: &Reference,
     ) -> Result<Option<Manifest>, RemoteError> {
-        if let Reference::Tag(tag) = reference
-            && !tag::is_tag(tag)
-        {
-            return Ok(None);
-        }
-        let request = self.reads(Method::GET, &name(reference))?.header(ACCEPT, ACCEPTED);
-        let answer = self.client.send(&request, None)?;
-        if answer.is_missing() {
-            return Ok(None);
-        }
-        let answer = self.expect_success(answer)?;
-        let manifest = Manifest { media_type: media_type(&answer)?, bytes: answer.body.to_vec() };
+        let Some((manifest, answer)) = self.ask_manifest(reference)? else { return Ok(None) };
         let hash = manifest.digest().hash;
         let expected = match reference {
             Reference::Hash(hash) => Some(*hash),
@@ -77,6 +77,54 @@ impl Registry {
             ))),
             _ => Ok(Some(manifest)),
         }
+    }
+
+    /// What is sent for a manifest, not compared with its digest.
+    pub(crate) fn unchecked_manifest(
+        &self,
+        reference: &Reference,
+    ) -> Result<Option<Manifest>, RemoteError> {
+        Ok(self.ask_manifest(reference)?.map(|(manifest, _)| manifest))
+    }
+
+    fn ask_manifest(
+        &self,
+        reference: &Reference,
+    ) -> Result<Option<(Manifest, Answer)>, RemoteError> {
+        if let Reference::Tag(tag) = reference
+            && !tag::is_tag(tag)
+        {
+            return Ok(None);
+        }
+        let request = self.reads(Method::GET, &name(reference))?.header(ACCEPT, ACCEPTED);
+        let answer = self.client.send(&request, None)?;
+        if answer.is_missing() {
+            return Ok(None);
+        }
+        let answer = self.expect_success(answer)?;
+        let manifest = Manifest { media_type: media_type(&answer)?, bytes: answer.body.to_vec() };
+        Ok(Some((manifest, answer)))
+    }
+
+    /// Whether a manifest is there, without reading it, and the hash that it says to have.
+    pub(crate) fn named(&self, reference: &Reference) -> Result<Named, RemoteError> {
+        if let Reference::Tag(tag) = reference
+            && !tag::is_tag(tag)
+        {
+            return Ok(Named::Missing);
+        }
+        let request = self.reads(Method::HEAD, &name(reference))?.header(ACCEPT, ACCEPTED);
+        let answer = self.client.send(&request, None)?;
+        if answer.is_missing() {
+            return Ok(Named::Missing);
+        }
+        // Some do not know the method here: then it is read after all.
+        if matches!(answer.status.as_u16(), 405 | 501) {
+            return Ok(Named::Unsaid);
+        }
+        let answer = self.expect_success(answer)?;
+        let hash = answer.header("docker-content-digest").and_then(tag::hash_of);
+        Ok(hash.map_or(Named::Unsaid, Named::As))
     }
 
     /// See [`crate::depot::Depot::put_manifest`].

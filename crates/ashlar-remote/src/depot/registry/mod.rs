@@ -36,9 +36,10 @@ use super::{Body, Depot, Descriptor, Manifest, Reference};
 use crate::http::{Answer, Authorize, Client, Options, Request, without_user};
 use crate::open::Secret;
 use access::Access;
-pub(crate) use address::Address;
+pub(crate) use address::{Address, HUB};
 use credentials::Credential;
 pub use credentials::Credentials;
+pub(crate) use manifests::Named;
 use push::Sizes;
 use referrers::Lists;
 

@@ -1,0 +1,1 @@
+//! Images beside real registries and real programs.
