@@ -1,5 +1,6 @@
 //! One entry of a layer: what a plan holds, a tar header says and a table of contents lists.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use ashlar_object::{Digest, Dir, File, Meta, Node, Symlink};
@@ -28,6 +29,11 @@ pub(crate) enum What {
     File {
         file: File,
         place: Range<u64>,
+    },
+    /// Another name of a file that the layer has before.
+    Link {
+        file: File,
+        target: Box<[u8]>,
     },
     Symlink(Symlink),
     /// A deletion that is part of the tree, in the form that overlay file systems have for it.
@@ -67,7 +73,7 @@ impl Item {
     pub fn size(&self) -> u64 {
         match &self.what {
             What::File { file, .. } => file.digest.size,
-            What::Dir { .. } | What::Symlink(_) | What::Whiteout => 0,
+            What::Dir { .. } | What::Link { .. } | What::Symlink(_) | What::Whiteout => 0,
         }
     }
 
@@ -75,7 +81,11 @@ impl Item {
     pub fn place(&self) -> Option<&Range<u64>> {
         match &self.what {
             What::File { place, .. } if !place.is_empty() => Some(place),
-            What::File { .. } | What::Dir { .. } | What::Symlink(_) | What::Whiteout => None,
+            What::File { .. }
+            | What::Dir { .. }
+            | What::Link { .. }
+            | What::Symlink(_)
+            | What::Whiteout => None,
         }
     }
 
@@ -99,17 +109,40 @@ impl What {
         const WHITEOUT: &Meta = &Meta { mode: 0, extra: None };
         match self {
             Self::Dir { meta, .. } => meta,
-            Self::File { file, .. } => &file.meta,
+            Self::File { file, .. } | Self::Link { file, .. } => &file.meta,
             Self::Symlink(link) => &link.meta,
             Self::Whiteout => WHITEOUT,
         }
     }
 
-    /// The target, if it is a link.
+    /// Where it leads, if it is a link of either kind.
     pub fn target(&self) -> &[u8] {
         match self {
             Self::Symlink(link) => &link.target,
+            Self::Link { target, .. } => target,
             Self::Dir { .. } | Self::File { .. } | Self::Whiteout => b"",
+        }
+    }
+}
+
+/// The first names that files with several names have in one layer.
+#[derive(Default)]
+pub(crate) struct FirstNames(HashMap<File, Box<[u8]>>);
+
+impl FirstNames {
+    /// Makes the entry of a file that the layer has already a link to its first name there.
+    pub fn link(&mut self, item: &mut Item) {
+        let What::File { file, .. } = &item.what else { return };
+        if file.link.is_none() {
+            return;
+        }
+        match self.0.get(file) {
+            Some(first) => {
+                item.what = What::Link { file: file.clone(), target: first.clone() };
+            }
+            None => {
+                self.0.insert(file.clone(), item.path.clone());
+            }
         }
     }
 }

@@ -61,6 +61,14 @@ pub enum PackError {
         /// Why.
         reason: &'static str,
     },
+    /// A layer cannot say what the tree has there.
+    #[error("`{path}` {reason}; give it another name")]
+    Unsayable {
+        /// Where.
+        path: String,
+        /// What cannot be said.
+        reason: &'static str,
+    },
     /// The compressor refused.
     #[error("failed to compress: {0}")]
     Compress(&'static str),

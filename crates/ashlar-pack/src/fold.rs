@@ -139,6 +139,7 @@ fn put(root: &mut Folder, item: &Item, layer: usize) -> Result<(), &'static str>
             layer,
         })),
         What::File { file, place } => leaf(Node::File(file.clone()), place.end - place.start),
+        What::Link { file, .. } => leaf(Node::File(file.clone()), 0),
         What::Symlink(link) => leaf(Node::Symlink(link.clone()), 0),
         What::Whiteout => leaf(Node::Whiteout, 0),
     };

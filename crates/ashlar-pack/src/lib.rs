@@ -11,6 +11,7 @@
 //! | `stack.rs` | all layers of one image: where each content lies, and (`fold.rs`) their tree |
 //! | `fetch.rs` | reading contents out of a range of a layer |
 //! | `check.rs` | whether archive and table of contents of a layer say the same |
+//! | `image/` | layers of ordinary images: others' read into trees, trees written as such |
 //! | `archive/` | gzip'd tar archives as Konflux' trusted artifacts are |
 //!
 //! # A layer
@@ -22,14 +23,15 @@
 //! | a skippable frame | the tar-split, compressed, unless an entry cannot be said in it |
 //! | a skippable frame | the footer: 64 bytes that end in `GNUlInUx` |
 //!
-//! Every entry of the tree is one of the archive, with its directories before it; no entry is a
-//! hard link. A revision adds what is new or changed, and `.wh.NAME` for what is gone. What an
+//! Every entry of the tree is one of the archive, with its directories before it. Of a file with
+//! several names a layer has the content with the first, and hard links for the others. A revision adds what is new or changed, and `.wh.NAME` for what is gone. What an
 //! overlay file system's own layer deletes is another thing and part of the tree: a character
 //! device 0:0, and `trusted.overlay.opaque` on directories.
 //!
 //! The tree is made again from tables of contents alone, exactly. What `zstd:chunked` has no field
 //! for is in the field `ashlar` of an entry, which others pass over: `name` and `link` (raw bytes,
-//! base64), `time` (seconds and nanoseconds, where an entry has a time of its own), `opaque`.
+//! base64), `time` (seconds and nanoseconds, where an entry has a time of its own), `group` (the number of a file with
+//! several names in the tree, which may lie in several layers), `opaque`.
 
 mod check;
 mod entry;
@@ -46,6 +48,7 @@ mod toc;
 mod write;
 
 pub mod archive;
+pub mod image;
 
 pub use check::check;
 pub use error::PackError;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use ashlar_object::{Dir, Node, Tree};
 
-use crate::entry::{Item, WHITEOUT};
+use crate::entry::{FirstNames, Item, WHITEOUT};
 use crate::{Limits, PackError, Stack};
 
 /// A large tree is cut into no more layers than this, which leaves room for revisions.
@@ -40,6 +40,12 @@ pub struct LayerPlan {
 }
 
 impl LayerPlan {
+    /// A layer of these entries as they are.
+    pub(crate) fn of(items: Vec<Item>, level: i32) -> Self {
+        let content = items.iter().map(Item::size).fold(0, u64::saturating_add);
+        Self { items, level, content }
+    }
+
     /// How many bytes the contents have before compression.
     #[must_use]
     pub fn content_size(&self) -> u64 {
@@ -208,6 +214,7 @@ fn push(path: &mut Vec<u8>, name: &[u8]) -> usize {
 
 /// Cuts entries into layers. Each begins with the directories that its first entry is in, the
 /// root included: unpacking changes their times, and alone nothing else says what they are like.
+/// Hard links lead within one layer only: of a file with names in several, each has the content.
 fn cut(items: Vec<Item>, limits: &Limits) -> Vec<LayerPlan> {
     let row = |item: &Item| ROW + (item.path.len() + item.what.target().len()) as u64;
     let content: u64 = items.iter().map(Item::size).fold(0, u64::saturating_add);
@@ -218,7 +225,8 @@ fn cut(items: Vec<Item>, limits: &Limits) -> Vec<LayerPlan> {
     let mut layer = Vec::new();
     let mut size = (0, 0);
     let mut above: Vec<Item> = Vec::new();
-    for item in items {
+    let mut names = FirstNames::default();
+    for mut item in items {
         while above.last().is_some_and(|dir| !dir.is_above(&item.path)) {
             above.pop();
         }
@@ -226,7 +234,9 @@ fn cut(items: Vec<Item>, limits: &Limits) -> Vec<LayerPlan> {
             let items = std::mem::replace(&mut layer, above.clone());
             layers.push(LayerPlan { items, level: limits.level, content: size.0 });
             size = (0, 0);
+            names = FirstNames::default();
         }
+        names.link(&mut item);
         size.0 += item.size();
         size.1 += row(&item);
         if item.is_dir() {

@@ -9,6 +9,9 @@ use ashlar_object::{MOMENT, Time};
 
 use crate::entry::What;
 
+pub(crate) mod read;
+mod sparse;
+
 /// Archives consist of blocks of this many bytes.
 pub(crate) const BLOCK: usize = 512;
 
@@ -53,7 +56,7 @@ pub(crate) fn append(out: &mut Vec<u8>, prefix: &[u8], path: &[u8], what: &What)
     let (uid, gid) = what.meta().owner();
     let size = match what {
         What::File { file, .. } => file.digest.size,
-        What::Dir { .. } | What::Symlink(_) | What::Whiteout => 0,
+        What::Dir { .. } | What::Link { .. } | What::Symlink(_) | What::Whiteout => 0,
     };
     let mtime = what.meta().extra.as_ref().and_then(|extra| extra.mtime);
     let mtime = mtime.unwrap_or(Time { seconds: MOMENT, nanos: 0 });
@@ -98,6 +101,7 @@ pub(crate) fn append(out: &mut Vec<u8>, prefix: &[u8], path: &[u8], what: &What)
     let kind = match what {
         What::Dir { .. } => b'5',
         What::File { .. } => b'0',
+        What::Link { .. } => b'1',
         What::Symlink(_) => b'2',
         What::Whiteout => b'3',
     };

@@ -6,7 +6,7 @@
 //! field of our own.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufReader, Read, Write};
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use ashlar_object::Digest;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
 use crate::PackError;
-use crate::entry::Item;
+use crate::entry::{Item, What};
 use row::Row;
 pub(crate) use row::rfc3339;
 
@@ -129,8 +129,9 @@ impl Toc {
             let mut json = serde_json::Deserializer::from_reader(BufReader::new(plain));
             Table.deserialize(&mut json).and_then(|items| json.end().map(|()| items))
         };
-        let items = items.map_err(|e| PackError::Toc(e.to_string()))?;
+        let mut items = items.map_err(|e| PackError::Toc(e.to_string()))?;
         apart(&items)?;
+        linked(&mut items)?;
         Ok(Self { items })
     }
 }
@@ -141,6 +142,31 @@ fn apart(items: &[Item]) -> Result<(), PackError> {
     places.sort_unstable_by_key(|place| place.start);
     if places.windows(2).any(|pair| pair[1].start < pair[0].end) {
         return Err(PackError::Toc("it has contents that overlap".to_owned()));
+    }
+    Ok(())
+}
+
+/// Gives hard links the digest of the file that they lead to.
+fn linked(items: &mut [Item]) -> Result<(), PackError> {
+    if !items.iter().any(|item| matches!(item.what, What::Link { .. })) {
+        return Ok(());
+    }
+    let mut digests: HashMap<Box<[u8]>, Digest> = HashMap::new();
+    for item in items {
+        match &mut item.what {
+            What::File { file, .. } if file.link.is_some() => {
+                digests.insert(item.path.clone(), file.digest);
+            }
+            What::Link { file, target } => match digests.get(target) {
+                Some(digest) => file.digest = *digest,
+                None => {
+                    let path = String::from_utf8_lossy(&item.path);
+                    let reason = format!("`{path}` is a hard link to what is not before it");
+                    return Err(PackError::Toc(reason));
+                }
+            },
+            What::File { .. } | What::Dir { .. } | What::Symlink(_) | What::Whiteout => {}
+        }
     }
     Ok(())
 }

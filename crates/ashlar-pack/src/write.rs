@@ -190,12 +190,44 @@ impl Packer<'_> {
     }
 }
 
-/// Whether nothing follows. Readers that check what they read do so here at the latest.
-pub(crate) fn ended(
-    reader: &mut dyn Read,
+/// Gives a content to `put` in pieces as large as the buffer at most, and compares it with its digest.
+pub(crate) fn pass_on(
+    contents: &dyn Contents,
     path: &[u8],
     digest: &Digest,
-) -> Result<bool, PackError> {
+    buffer: &mut [u8],
+    put: &mut dyn FnMut(&[u8]) -> Result<(), PackError>,
+) -> Result<(), PackError> {
+    if digest.size == 0 {
+        return Ok(());
+    }
+    let mut reader = contents.open(digest).map_err(|e| unreadable(path, digest, e))?;
+    let mut hasher = Hasher::new();
+    let mut left = digest.size;
+    let is_wrong = || {
+        contents.is_wrong(digest);
+        wrong(path, digest)
+    };
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = match reader.read(&mut buffer[..most]) {
+            Ok(0) => return Err(is_wrong()),
+            Ok(count) => count,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(unreadable(path, digest, e)),
+        };
+        hasher.update(&buffer[..count]);
+        put(&buffer[..count])?;
+        left -= count as u64;
+    }
+    if hasher.finish() != *digest || !ended(&mut *reader, path, digest)? {
+        return Err(is_wrong());
+    }
+    Ok(())
+}
+
+/// Whether nothing follows. Readers that check what they read do so here at the latest.
+fn ended(reader: &mut dyn Read, path: &[u8], digest: &Digest) -> Result<bool, PackError> {
     loop {
         match reader.read(&mut [0]) {
             Ok(count) => return Ok(count == 0),
@@ -205,11 +237,11 @@ pub(crate) fn ended(
     }
 }
 
-pub(crate) fn unreadable(path: &[u8], digest: &Digest, source: io::Error) -> PackError {
+fn unreadable(path: &[u8], digest: &Digest, source: io::Error) -> PackError {
     PackError::Content { path: shown(path), digest: *digest, source }
 }
 
-pub(crate) fn wrong(path: &[u8], digest: &Digest) -> PackError {
+fn wrong(path: &[u8], digest: &Digest) -> PackError {
     PackError::WrongContent { path: shown(path), digest: *digest }
 }
 

@@ -8,10 +8,7 @@ use ashlar_object::{RelPath, Time};
 use flate2::read::MultiGzDecoder;
 
 use crate::PackError;
-use header::{Header, Next};
-
-#[path = "header.rs"]
-mod header;
+use crate::tar::read::{self as tar, Body, Header, Next};
 
 /// An entry met in an archive.
 pub struct Entry<'a> {
@@ -59,7 +56,12 @@ pub fn read(
 ) -> Result<(), PackError> {
     let mut plain = MultiGzDecoder::new(bytes);
     let mut links = Links::default();
-    while let Next::Entry(header) = header::next(&mut plain)? {
+    loop {
+        let header = match tar::next(&mut plain)? {
+            Next::Entry(header) => header,
+            Next::End => break,
+            Next::Nothing => return Err(PackError::Read(tar::early())),
+        };
         let refuse = |reason: &str| PackError::Archive {
             path: String::from_utf8_lossy(&header.path).into_owned(),
             reason: reason.to_owned(),
@@ -69,7 +71,10 @@ pub fn read(
         if links.lead(&path) {
             return Err(refuse("goes through a symbolic link of the archive"));
         }
-        let mut body = Body { plain: &mut plain, left: header.size, fault: None };
+        if header.sparse.is_some() {
+            return Err(refuse("is a sparse file; make the archive without `--sparse`"));
+        }
+        let mut body = Body::new(&mut plain, &header);
         let kind = match header.kind {
             b'5' => Kind::Dir,
             // Archives from before POSIX mark directories by their name only.
@@ -95,55 +100,18 @@ pub fn read(
             b'3' => return Err(refuse("is a character device")),
             b'4' => return Err(refuse("is a block device")),
             b'6' => return Err(refuse("is a FIFO")),
-            b'S' => return Err(refuse("is a sparse file; make the archive without `--sparse`")),
             other => {
                 let other = char::from(other).escape_default();
                 return Err(refuse(&format!("is of the kind `{other}`, which cannot be used")));
             }
         };
-        let Header { mode, owner, time, .. } = header;
+        let Header { mode, owner, time, .. } = *header;
         let taken = each(Entry { path, mode, owner, time, kind });
-        if let Some((kind, text)) = body.fault.take() {
-            return Err(PackError::Read(io::Error::new(kind, text)));
-        }
-        taken.map_err(PackError::Keep)?;
-        let rest = body.left.saturating_add(crate::tar::padding(header.size) as u64);
-        header::skip(&mut plain, rest).map_err(PackError::Read)?;
+        body.finish(taken)?;
     }
     // The end of the archive is not that of the bytes: their checksums come last.
     io::copy(&mut plain, &mut io::sink()).map_err(PackError::Read)?;
     Ok(())
-}
-
-/// The content of one file.
-struct Body<'a, R> {
-    plain: &'a mut R,
-    left: u64,
-    fault: Option<(io::ErrorKind, String)>,
-}
-
-impl<R: Read> Read for Body<'_, R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(out.len());
-        if most == 0 {
-            return Ok(0);
-        }
-        let got = match self.plain.read(&mut out[..most]) {
-            Ok(0) => Err(header::early()),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
-            got => got,
-        };
-        match got {
-            Ok(count) => {
-                self.left -= count as u64;
-                Ok(count)
-            }
-            Err(e) => {
-                self.fault = Some((e.kind(), e.to_string()));
-                Err(e)
-            }
-        }
-    }
 }
 
 /// The symbolic links of the archive so far, as hashes: eight bytes for each, and a collision

@@ -6,7 +6,7 @@ use ashlar_object::{Digest, Dir, Hasher, Node, Tree};
 
 use crate::entry::{Item, What};
 use crate::frame::PIECE;
-use crate::write::{ended, unreadable, wrong};
+use crate::write::pass_on;
 use crate::{Contents, PackError, tar};
 
 /// The most that a stored block of deflate can hold (RFC 1951, 3.2.4).
@@ -28,7 +28,8 @@ pub fn write(
 ) -> Result<Digest, PackError> {
     let mut stored =
         Stored { out, hasher: Hasher::new(), buffer: Vec::with_capacity(BLOCK * BLOCKS) };
-    let mut packer = Packer { contents, out: &mut stored, header: Vec::new(), piece: Vec::new() };
+    let piece = vec![0; PIECE / 4];
+    let mut packer = Packer { contents, out: &mut stored, header: Vec::new(), piece };
     packer.entry(&Item::dir(b"", tree.root()))?;
     packer.dir(tree.root(), &mut Vec::new())?;
     stored.put(&tar::END)?;
@@ -70,34 +71,9 @@ impl Packer<'_, '_> {
         tar::append(&mut self.header, b"./", &item.path, &item.what);
         self.out.put(&self.header)?;
         if let What::File { file, .. } = &item.what {
-            self.content(&item.path, &file.digest)?;
+            let put = &mut |bytes: &[u8]| self.out.put(bytes);
+            pass_on(self.contents, &item.path, &file.digest, &mut self.piece, put)?;
             self.out.put(&tar::END[..tar::padding(file.digest.size)])?;
-        }
-        Ok(())
-    }
-
-    fn content(&mut self, path: &[u8], digest: &Digest) -> Result<(), PackError> {
-        if digest.size == 0 {
-            return Ok(());
-        }
-        let mut reader = self.contents.open(digest).map_err(|e| unreadable(path, digest, e))?;
-        let mut hasher = Hasher::new();
-        self.piece.resize(PIECE / 4, 0);
-        let mut left = digest.size;
-        while left > 0 {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.piece.len());
-            let count = match reader.read(&mut self.piece[..most]) {
-                Ok(0) => return Err(wrong(path, digest)),
-                Ok(count) => count,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(unreadable(path, digest, e)),
-            };
-            hasher.update(&self.piece[..count]);
-            self.out.put(&self.piece[..count])?;
-            left -= count as u64;
-        }
-        if hasher.finish() != *digest || !ended(&mut *reader, path, digest)? {
-            return Err(wrong(path, digest));
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use ashlar_object::{Digest, Extra, File, MOMENT, Meta, RelPath, Symlink, Time};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -65,6 +66,9 @@ struct Own {
     /// The time of an entry that has one of its own: seconds and nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     time: Option<(i64, u32)>,
+    /// The number of a file that has several names in the tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<NonZeroU32>,
     /// 1 for an opaque directory whose attribute was added to say so; 2 where it was there.
     #[serde(default, skip_serializing_if = "is_default")]
     opaque: u8,
@@ -101,6 +105,9 @@ impl<'a> Row<'a> {
             let there = meta.extra.iter().any(|e| e.xattrs.contains_key(tar::OPAQUE.0));
             own.opaque = if there { 2 } else { 1 };
         }
+        if let What::File { file, .. } | What::Link { file, .. } = what {
+            own.group = file.link;
+        }
         let (uid, gid) = meta.owner();
         let xattrs = tar::xattrs(what);
         let xattrs = xattrs.into_iter().map(|(k, v)| (k.to_owned(), BASE64_STANDARD.encode(v)));
@@ -108,6 +115,7 @@ impl<'a> Row<'a> {
             kind: Cow::Borrowed(match what {
                 What::Dir { .. } => "dir",
                 What::File { .. } => "reg",
+                What::Link { .. } => "hardlink",
                 What::Symlink(_) => "symlink",
                 What::Whiteout => "char",
             }),
@@ -159,11 +167,16 @@ impl<'a> Row<'a> {
             return Err(bad("an impossible time"));
         }
         let meta = Meta::new(self.mode, Extra { uid: self.uid, gid: self.gid, mtime, xattrs });
+        let link = self.ashlar.group;
+        let target = |name: &str| match &self.ashlar.link {
+            Some(raw) => decoded(raw),
+            None => Ok(name.as_bytes().to_vec()),
+        };
         let what = match &*self.kind {
             "dir" => What::Dir { meta, opaque: self.ashlar.opaque > 0 },
             _ if path.is_root() => return Err("its root is not a directory".to_owned()),
             "reg" if self.size == 0 => {
-                What::File { file: File::new(Digest::EMPTY, meta), place: 0..0 }
+                What::File { file: File { digest: Digest::EMPTY, meta, link }, place: 0..0 }
             }
             "reg" => {
                 let hex = self.digest.strip_prefix("sha256:").unwrap_or_default();
@@ -173,15 +186,15 @@ impl<'a> Row<'a> {
                     return Err(bad("an impossible place"));
                 }
                 let place = self.offset..self.end_offset;
-                What::File { file: File::new(digest, meta), place }
+                What::File { file: File { digest, meta, link }, place }
             }
-            "symlink" => {
-                let target = match &self.ashlar.link {
-                    Some(raw) => decoded(raw)?,
-                    None => self.link_name.as_bytes().to_vec(),
-                };
-                What::Symlink(Symlink { target: target.into(), meta })
-            }
+            "hardlink" if link.is_none() => return Err(bad("no number of its own as a hard link")),
+            // The digest is that of the file it leads to, which only the whole table knows.
+            "hardlink" => What::Link {
+                file: File { digest: Digest::EMPTY, meta, link },
+                target: target(&self.link_name)?.into(),
+            },
+            "symlink" => What::Symlink(Symlink { target: target(&self.link_name)?.into(), meta }),
             "char" if self.dev_major == 0 && self.dev_minor == 0 => What::Whiteout,
             "chunk" => return Ok(None),
             other => return Err(bad(&format!("the type `{other}`, which no tree can hold"))),

@@ -6,6 +6,7 @@ mod checked;
 mod checking;
 mod damage;
 mod fetching;
+mod images;
 mod revisions;
 mod strategies;
 mod support;

@@ -1,6 +1,7 @@
 //! Trees and changes of trees, with everything in them that is easy to get wrong.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use ashlar_object::{Dir, Extra, File, Meta, Name, Node, Symlink, Time, Tree};
@@ -81,8 +82,15 @@ pub fn pool() -> Pool {
 }
 
 fn leaf() -> impl Strategy<Value = Node> {
-    let file = (0..CONTENTS, meta()).prop_map(|(number, meta)| {
-        Node::File(File::new(ashlar_object::Digest::of(&content(number)), meta))
+    let group = prop::option::weighted(0.3, 1..3_u32);
+    let file = (0..CONTENTS, meta(), group).prop_map(|(number, meta, group)| {
+        let digest = ashlar_object::Digest::of(&content(number));
+        Node::File(File { digest, meta, link: group.and_then(NonZeroU32::new) })
+    });
+    // Few contents and modes, so that several of them are one file.
+    let same = (0..3_u8, 1..3_u32).prop_map(|(number, group)| {
+        let digest = ashlar_object::Digest::of(&content(number));
+        Node::File(File { digest, meta: Meta::FILE, link: NonZeroU32::new(group) })
     });
     let targets = vec![
         b"a".to_vec(),
@@ -96,7 +104,7 @@ fn leaf() -> impl Strategy<Value = Node> {
         let meta = Meta { mode: 0o777, ..meta };
         Node::Symlink(Symlink { target: target.into(), meta })
     });
-    prop_oneof![6 => file, 2 => link, 1 => Just(Node::Whiteout)]
+    prop_oneof![5 => file, 2 => same, 2 => link, 1 => Just(Node::Whiteout)]
 }
 
 fn dir(entries: BTreeMap<Name, Node>, meta: Meta, opaque: bool) -> Node {

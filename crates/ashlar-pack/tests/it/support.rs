@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
+use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -118,9 +119,21 @@ pub fn assert_same(expected: &Tree, found: &Tree) {
     assert_eq!(expected.digest(), found.digest());
 }
 
-/// The tree that a folder of this machine is: contents digested, the fixed moment as no time.
+/// The tree that a folder of this machine is: contents digested, the fixed moment as no time,
+/// several names of one file as such.
 pub fn scan(folder: &Path) -> Tree {
-    Tree::from(scan_dir(folder))
+    Tree::from(scan_dir(folder)).with_canonical_links()
+}
+
+/// The same files, each with one name.
+pub fn unlinked(tree: &Tree) -> Tree {
+    let mut all = tree.clone();
+    tree.walk(|entry| {
+        if let Node::File(file) = entry.node {
+            all.put(entry.path, Node::File(File { link: None, ..file.clone() }));
+        }
+    });
+    all
 }
 
 fn scan_dir(folder: &Path) -> Dir {
@@ -143,7 +156,9 @@ fn scan_dir(folder: &Path) -> Dir {
         } else {
             assert!(meta.is_file(), "{}", path.display());
             let digest = Digest::of(&std::fs::read(&path).unwrap());
-            Node::File(File::new(digest, scan_meta(&path).0))
+            // For as long as nobody has that many files, this is a number for each inode.
+            let link = (meta.nlink() > 1).then(|| NonZeroU32::new(meta.ino() as u32)).flatten();
+            Node::File(File { link, ..File::new(digest, scan_meta(&path).0) })
         };
         entries.insert(Name::new(entry.file_name().as_bytes()).unwrap(), node);
     }

@@ -1,6 +1,7 @@
 //! Real programs read what is written: tar, zstd, skopeo, podman.
 
 use std::io::Write as _;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -43,6 +44,12 @@ pub fn rich(pool: &mut Pool) -> Tree {
         ..Extra::default()
     };
     let mut file = |content: Vec<u8>, meta| Node::File(File::new(pool.put(content), meta));
+    let linked = |node, number| match node {
+        Node::File(file) => Node::File(File { link: NonZeroU32::new(number), ..file }),
+        other => other,
+    };
+    let gzip = file(noise(4, 900), meta(0o4711, owned(1, 2)));
+    let (several, other) = (linked(gzip.clone(), 1), linked(gzip, 2));
     let dir = |mode, extra| {
         Node::Dir(Arc::new(Dir::new(Default::default(), Meta::new(mode, extra), false)))
     };
@@ -56,6 +63,10 @@ pub fn rich(pool: &mut Pool) -> Tree {
         ("bin/ping", file(noise(2, 513), meta(0o755, xattrs(&[("user.cap", b"\0\xff=")])))),
         ("bin/far", file(b"x".to_vec(), meta(0o644, owned(3_000_000, 4_000_000_000)))),
         ("bin/copy", file(noise(2, 513), Meta::FILE)),
+        ("bin/gunzip", several.clone()),
+        ("bin/gzip", several),
+        ("bin/uncompress", other.clone()),
+        ("usr/share/uncompress", other),
         ("big", file([noise(3, 1 << 20), vec![b'y'; 2_000_000]].concat(), Meta::FILE)),
         ("empty", file(Vec::new(), meta(0o000, Extra::default()))),
         ("times/old", file(b"old".to_vec(), meta(0o644, timed(-1, 250_000_000)))),
@@ -105,7 +116,8 @@ fn unpack(image: &Image, folder: &Path) {
             // mode owner size date time name
             let is_dir = line.starts_with('d');
             let name = line.split_whitespace().skip(5).collect::<Vec<_>>().join(" ");
-            let name = name.split(" -> ").next().unwrap().trim_end_matches('/');
+            let name = name.split(" -> ").next().unwrap();
+            let name = name.split(" link to ").next().unwrap().trim_end_matches('/');
             let at = folder.join(name);
             let (above, last) = name.rsplit_once('/').unwrap_or(("", name));
             if let Some(gone) = last.strip_prefix(".wh.") {
@@ -310,7 +322,9 @@ fn program(pool: &mut Pool, version: &str) -> Tree {
         let content = noise(100 + number, 200_000);
         tree = tree.with(&path(&format!("bin/tool-{number}")), pool.file(content));
     }
-    tree
+    let Node::File(file) = pool.file(noise(200, 100_000)) else { return tree };
+    let linked = Node::File(File { link: Some(NonZeroU32::MIN), ..file });
+    tree.with(&path("bin/linked"), linked.clone()).with(&path("share/linked"), linked)
 }
 
 #[test]
@@ -366,7 +380,7 @@ fn timeless(dir: &Dir) -> Dir {
     let entries = dir.entries().iter().map(|(name, node)| {
         let node = match node {
             Node::Dir(inner) => Node::Dir(Arc::new(timeless(inner))),
-            Node::File(file) => Node::File(File::new(file.digest, bare(&file.meta))),
+            Node::File(file) => Node::File(File { meta: bare(&file.meta), ..file.clone() }),
             Node::Symlink(symlink) => {
                 Node::Symlink(Symlink { meta: bare(&symlink.meta), ..symlink.clone() })
             }

@@ -1,22 +1,28 @@
-//! Headers of tar archives as they are found: POSIX `ustar` and PAX, and GNU's long names and
-//! large numbers.
+//! Archives as they are found: headers in the forms of POSIX, `ustar` and PAX, and of GNU, with long
+//! names, large numbers, extended attributes and holes.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use ashlar_object::Time;
 
+use super::sparse::{self, Segment, Sparse};
+use super::{BLOCK, padding};
 use crate::PackError;
-use crate::tar::{BLOCK, padding};
 
 /// Names and records larger than this are no names and records.
 const LONGEST: u64 = 1 << 20;
 
 /// What an entry is, with everything from the headers before its own.
-pub(super) struct Header {
+pub(crate) struct Header {
     pub path: Vec<u8>,
     pub link: Vec<u8>,
     /// How many bytes follow.
     pub size: u64,
+    /// Where these bytes belong in a file with holes.
+    pub sparse: Option<Sparse>,
+    /// Extended attributes, those that are not text in their names left out.
+    pub xattrs: BTreeMap<String, Vec<u8>>,
     pub mode: u32,
     pub owner: (u32, u32),
     pub time: Time,
@@ -24,9 +30,12 @@ pub(super) struct Header {
 }
 
 /// What follows in an archive.
-pub(super) enum Next {
-    Entry(Header),
+pub(crate) enum Next {
+    Entry(Box<Header>),
+    /// The block of zeros that ends an archive.
     End,
+    /// The end of the bytes where an entry or the end of the archive could begin.
+    Nothing,
 }
 
 /// What headers before an entry say about it.
@@ -38,14 +47,16 @@ struct Said {
     uid: Option<u64>,
     gid: Option<u64>,
     time: Option<Time>,
+    xattrs: BTreeMap<String, Vec<u8>>,
+    sparse: sparse::Said,
 }
 
-pub(super) fn early() -> io::Error {
+pub(crate) fn early() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends early")
 }
 
 /// Passes over bytes that must be there.
-pub(super) fn skip(plain: &mut dyn Read, count: u64) -> io::Result<()> {
+pub(crate) fn skip(plain: &mut dyn Read, count: u64) -> io::Result<()> {
     if io::copy(&mut plain.take(count), &mut io::sink())? < count {
         return Err(early());
     }
@@ -58,17 +69,20 @@ fn refused(path: &[u8], reason: &str) -> PackError {
 }
 
 /// Reads headers up to that of the next entry.
-pub(super) fn next(plain: &mut dyn Read) -> Result<Next, PackError> {
+pub(crate) fn next(plain: &mut dyn Read) -> Result<Next, PackError> {
     let mut said = Said::default();
+    let mut first = true;
     loop {
         let mut block = [0; BLOCK];
-        plain.read_exact(&mut block).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => PackError::Read(early()),
-            _ => PackError::Read(e),
-        })?;
+        match filled(plain, &mut block).map_err(PackError::Read)? {
+            BLOCK => {}
+            0 if first => return Ok(Next::Nothing),
+            _ => return Err(PackError::Read(early())),
+        }
         if block.iter().all(|b| *b == 0) {
             return Ok(Next::End);
         }
+        first = false;
         let name = text(&block[..100]);
         let bad = |what: &str| refused(name, &format!("has a header with {what}"));
         if sums(&block).is_none_or(|(said, unsigned, signed)| said != unsigned && said != signed) {
@@ -111,18 +125,44 @@ pub(super) fn next(plain: &mut dyn Read) -> Result<Next, PackError> {
                 };
                 // Only files have a content; others have been seen with a size all the same.
                 let has_content = !matches!(kind, b'1'..=b'6');
-                return Ok(Next::Entry(Header {
-                    path: said.path.unwrap_or_else(|| ustar_name(&block)),
+                let mut size = if has_content { said.size.unwrap_or(size) } else { 0 };
+                let sparse = match kind {
+                    b'S' => Some(sparse::old(plain, &block)),
+                    _ if has_content => said.sparse.finish(plain, &mut size),
+                    _ => None,
+                };
+                let sparse = sparse.transpose().map_err(PackError::Read)?;
+                if sparse.as_ref().is_some_and(|sparse| !sparse.fits(size)) {
+                    return Err(bad("an impossible map of holes"));
+                }
+                return Ok(Next::Entry(Box::new(Header {
+                    path: said.sparse.name.or(said.path).unwrap_or_else(|| ustar_name(&block)),
                     link: said.link.unwrap_or_else(|| text(&block[157..257]).to_vec()),
-                    size: if has_content { said.size.unwrap_or(size) } else { 0 },
+                    size,
+                    sparse,
+                    xattrs: said.xattrs,
                     mode: (mode & 0o7777) as u32,
                     owner: (uid, gid),
                     time,
                     kind,
-                }));
+                })));
             }
         }
     }
+}
+
+/// Reads until the buffer is full or nothing follows, and says how much was read.
+pub(crate) fn filled(plain: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match plain.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
 }
 
 /// The name with its prefix, which only POSIX' form has.
@@ -140,7 +180,7 @@ fn text(field: &[u8]) -> &[u8] {
 }
 
 /// A field in octal digits, or in base 256 if its first bit is set.
-fn number(field: &[u8]) -> Option<i128> {
+pub(super) fn number(field: &[u8]) -> Option<i128> {
     let (first, rest) = field.split_first()?;
     if first & 0x80 != 0 {
         // The second bit is the sign of a number in two's complement.
@@ -203,9 +243,16 @@ impl Said {
                 b"uid" => self.uid = Some(digits()?),
                 b"gid" => self.gid = Some(digits()?),
                 b"mtime" => self.time = Some(moment(value)?),
-                // The real size and the holes are in records of their own.
-                _ if key.starts_with(b"GNU.sparse.") => return None,
-                _ => {}
+                _ => {
+                    if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                        self.sparse.record(key, value)?;
+                    } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.")
+                        && let Ok(name) = std::str::from_utf8(name)
+                    {
+                        let name = name.replace("%3D", "=").replace("%25", "%");
+                        self.xattrs.insert(name, value.to_vec());
+                    }
+                }
             }
         }
         Some(())
@@ -232,4 +279,106 @@ fn moment(value: &[u8]) -> Option<Time> {
         (true, _) => (whole.checked_neg()?.checked_sub(1)?, 1_000_000_000 - nanos),
     };
     Some(Time { seconds: i64::try_from(seconds).ok()?, nanos })
+}
+
+/// The content of one file, with zeros where it has holes.
+pub(crate) struct Body<'a> {
+    plain: &'a mut dyn Read,
+    /// What is left of the bytes that follow the header.
+    left: u64,
+    padding: u64,
+    /// How far the file has been read, and how long it is.
+    at: u64,
+    size: u64,
+    map: std::vec::IntoIter<Segment>,
+    segment: Segment,
+    /// Why the archive cannot be read on: whoever takes the content may not pass it on.
+    fault: Option<(io::ErrorKind, String)>,
+}
+
+impl<'a> Body<'a> {
+    /// The content that follows a header.
+    pub fn new(plain: &'a mut dyn Read, header: &Header) -> Self {
+        let stored = header.size;
+        let (size, map) = match &header.sparse {
+            Some(sparse) => (sparse.size, sparse.map.clone()),
+            None => (stored, vec![Segment { at: 0, length: stored }]),
+        };
+        let padding = padding(stored) as u64;
+        let segment = Segment { at: 0, length: 0 };
+        Self {
+            plain,
+            left: stored,
+            padding,
+            at: 0,
+            size,
+            map: map.into_iter(),
+            segment,
+            fault: None,
+        }
+    }
+
+    /// How many bytes the file has.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether all of it was read.
+    pub fn is_read(&self) -> bool {
+        self.at == self.size
+    }
+
+    /// Passes over what was not read, after somebody has taken the content. Why the archive
+    /// cannot be read explains why it was not taken.
+    pub fn finish<T>(self, taken: io::Result<T>) -> Result<T, PackError> {
+        if let Some((kind, text)) = self.fault {
+            return Err(PackError::Read(io::Error::new(kind, text)));
+        }
+        let taken = taken.map_err(PackError::Keep)?;
+        skip(self.plain, self.left.saturating_add(self.padding)).map_err(PackError::Read)?;
+        Ok(taken)
+    }
+
+    fn stored(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.plain.read(out) {
+            Ok(0) => Err(early()),
+            other => other,
+        }
+    }
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(out.len());
+        while self.segment.end() <= self.at {
+            match self.map.next() {
+                Some(next) => self.segment = next,
+                // What is behind the last of them is a hole.
+                None => self.segment = Segment { at: self.size, length: u64::MAX - self.size },
+            }
+        }
+        if self.at < self.segment.at || self.at >= self.size {
+            let zeros = most(self.segment.at.min(self.size) - self.at);
+            out[..zeros].fill(0);
+            self.at += zeros as u64;
+            return Ok(zeros);
+        }
+        let data = most(self.segment.end() - self.at);
+        if data == 0 {
+            return Ok(0);
+        }
+        match self.stored(&mut out[..data]) {
+            Ok(count) => {
+                self.left -= count as u64;
+                self.at += count as u64;
+                Ok(count)
+            }
+            Err(e) => {
+                if e.kind() != io::ErrorKind::Interrupted {
+                    self.fault = Some((e.kind(), e.to_string()));
+                }
+                Err(e)
+            }
+        }
+    }
 }
