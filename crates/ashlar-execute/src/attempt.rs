@@ -14,7 +14,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::pipe::PipeFlags;
 
 use crate::log::Log;
-use crate::spec::{self, FAILED, Failure, GO, READY, STOP, Spec};
+use crate::spec::{self, FAILED, Failure, GO, READY, STOP, Spec, TERMINATE};
 use crate::{Cancel, ExecuteError, Jobs};
 
 /// How a command ended.
@@ -30,6 +30,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) helper: &'a Path,
     pub(crate) spec: &'a Spec,
     pub(crate) jobs: Option<&'a Jobs>,
+    /// How long the command has between SIGTERM and SIGKILL; zero kills at once.
+    pub(crate) grace: Duration,
 }
 
 impl Attempt<'_> {
@@ -46,7 +48,9 @@ impl Attempt<'_> {
         // A machine that allows no more is no failure.
         let _ = rustix::pipe::fcntl_setpipe_size(&output, 1 << 20);
         // A pipe belongs to whoever made it, and `/dev/stderr` is opened by name in scripts.
-        let owner = (Uid::from_raw(self.spec.owner), Gid::from_raw(self.spec.owner));
+        let (uid, gid) = self.spec.image.as_ref().map_or((0, 0), |image| (image.uid, image.gid));
+        let id = |inside: u32| self.spec.owner.wrapping_add(inside);
+        let owner = (Uid::from_raw(id(uid)), Gid::from_raw(id(gid)));
         rustix::fs::fchown(&input, Some(owner.0), Some(owner.1))
             .map_err(sandbox("prepare a pipe"))?;
         let other = input.try_clone().map_err(sandbox("copy a descriptor"))?;
@@ -66,7 +70,11 @@ impl Attempt<'_> {
             Wake::TimedOut => end = deadline.map(|(timeout, _)| End::TimedOut(timeout)),
         }
         if end.is_some() {
-            // It may have ended by itself a moment ago.
+            if !self.grace.is_zero() {
+                // It may have ended by itself a moment ago, here and below.
+                let _ = helper.socket.write_all(&[TERMINATE]);
+                watch.wait(helper.socket.as_fd(), Some(Instant::now() + self.grace), false);
+            }
             let _ = helper.socket.write_all(&[STOP]);
             watch.wait(helper.socket.as_fd(), None, false);
         }
@@ -233,14 +241,15 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Waits until `what` is readable, the time has come or the flag is raised.
+    /// Waits until `what` is readable, the time has come or, if it is to heed it, the flag is
+    /// raised.
     fn wait(&mut self, what: BorrowedFd<'_>, deadline: Option<Instant>, heed: bool) -> Wake {
         loop {
             if heed && self.cancel.is_cancelled() {
                 return Wake::Cancelled;
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            if heed && left == Some(Duration::ZERO) {
+            if left == Some(Duration::ZERO) {
                 return Wake::TimedOut;
             }
             // Half a second, should there be no bell.

@@ -21,13 +21,13 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use rustix::pipe::PipeFlags;
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, getppid, pidfd_open,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getppid, kill_process, pidfd_open,
     set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{Gid, Uid, UnshareFlags};
 
-use crate::spec::{FAILED, Failure, GO, READY, Spec, receive};
-use crate::{filter, jobs, mounts};
+use crate::spec::{FAILED, Failure, GO, READY, Spec, TERMINATE, receive};
+use crate::{filter, image, jobs, mounts};
 
 /// The first number for descriptors that `bwrap` uses itself.
 const CONTROL: i32 = 190;
@@ -60,7 +60,7 @@ pub fn internal_sandbox() -> ExitCode {
         Ok(socket) => UnixStream::from(socket),
         Err(_) => return ExitCode::from(125),
     };
-    let failure = match set_up(&socket).and_then(|child| attend(&socket, child)) {
+    let failure = match set_up(&socket).and_then(|running| attend(&socket, running)) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
@@ -71,25 +71,52 @@ pub fn internal_sandbox() -> ExitCode {
     ExitCode::from(125)
 }
 
-/// Waits until everything has ended, or ends it when the parent says so.
-fn attend(socket: &UnixStream, mut child: Child) -> Result<(), Failure> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| failure("watch bwrap", Errno::SRCH))?;
-    let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failure("watch bwrap", e))?;
-    let mut fds = [PollFd::new(&ended, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
-    loop {
-        match rustix::event::poll(&mut fds, None) {
-            Ok(_) => break,
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(failure("watch bwrap", e)),
-        }
-    }
-    // For a process that has ended this does nothing.
-    child.kill().and_then(|()| child.wait()).map_err(|e| failure("end bwrap", e))?;
-    Ok(())
+/// The process with which everything in the sandbox ends.
+enum Running {
+    Bwrap(Child),
+    Image(image::First),
 }
 
-fn set_up(mut socket: &UnixStream) -> Result<Child, Failure> {
+/// Waits until everything has ended, or ends it when the parent says so.
+fn attend(mut socket: &UnixStream, running: Running) -> Result<(), Failure> {
+    let watching = |e: Errno| failure("watch the sandbox", e);
+    let pid = match &running {
+        Running::Bwrap(child) => i32::try_from(child.id()).ok().and_then(Pid::from_raw),
+        Running::Image(first) => Some(first.pid),
+    };
+    let pid = pid.ok_or_else(|| watching(Errno::SRCH))?;
+    let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(watching)?;
+    loop {
+        let mut fds = [PollFd::new(&ended, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(e) => return Err(watching(e)),
+        }
+        let mut word = [0];
+        if fds[0].revents().is_empty()
+            && matches!(socket.read(&mut word), Ok(1))
+            && word == [TERMINATE]
+        {
+            kill_process(pid, Signal::TERM).map_err(watching)?;
+            continue;
+        }
+        break;
+    }
+    // For a process that has ended this does nothing.
+    match running {
+        Running::Bwrap(mut child) => {
+            child.kill().and_then(|()| child.wait()).map_err(|e| failure("end bwrap", e))?;
+            Ok(())
+        }
+        Running::Image(first) => {
+            kill_process(pid, Signal::KILL).map_err(watching)?;
+            first.finish()
+        }
+    }
+}
+
+fn set_up(mut socket: &UnixStream) -> Result<Running, Failure> {
     let parent = getppid();
     die_with_parent()?;
     close_inherited(socket.as_raw_fd());
@@ -98,7 +125,10 @@ fn set_up(mut socket: &UnixStream) -> Result<Child, Failure> {
     forget_caller()?;
 
     leave(UnshareFlags::NEWNS).map_err(|e| lacks("make a mount name space", e))?;
-    mounts::assemble(&spec)?;
+    match &spec.image {
+        Some(image) => image::assemble(&spec, image, &spec.contents.0)?,
+        None => mounts::assemble(&spec)?,
+    }
 
     leave(UnshareFlags::NEWUSER).map_err(|e| lacks("make a user name space", e))?;
     socket.write_all(&[READY]).map_err(|e| failure("speak to the parent", e))?;
@@ -112,6 +142,9 @@ fn set_up(mut socket: &UnixStream) -> Result<Child, Failure> {
     die_with_parent()?;
     if getppid() != parent {
         return Err(failure("go on without a parent", Errno::SRCH));
+    }
+    if let Some(image) = &spec.image {
+        return image::start(&spec, image, fds).map(Running::Image);
     }
     leave(UnshareFlags::NEWPID | UnshareFlags::NEWNS)
         .map_err(|e| lacks("make a process name space", e))?;
@@ -142,7 +175,7 @@ fn set_up(mut socket: &UnixStream) -> Result<Child, Failure> {
     // SAFETY: the closure makes system calls only; it allocates nothing and takes no lock.
     let child = unsafe { command.pre_exec(first) }.spawn();
     drop(held);
-    child.map_err(|e| match e.raw_os_error() {
+    child.map(Running::Bwrap).map_err(|e| match e.raw_os_error() {
         // The new /proc is refused where parts of the present one are hidden.
         Some(code) if code == Errno::PERM.raw_os_error() => lacks("start bwrap", Errno::PERM),
         _ => failure("start bwrap", e),
@@ -154,7 +187,7 @@ fn die_with_parent() -> Result<(), Failure> {
         .map_err(|e| failure("ask to die with the parent", e))
 }
 
-fn leave(flags: UnshareFlags) -> rustix::io::Result<()> {
+pub(crate) fn leave(flags: UnshareFlags) -> rustix::io::Result<()> {
     // SAFETY: unsharing is unsafe where other threads or values rely on what was shared. This
     // process has one thread, and neither mounts nor user ids are shared with a file table.
     unsafe { rustix::thread::unshare_unsafe(flags) }
@@ -292,7 +325,7 @@ pub(crate) fn failure(doing: &str, error: impl Into<std::io::Error>) -> Failure 
     Failure { what: format!("cannot {doing}: {}", error.into()), advice: None }
 }
 
-fn lacks(doing: &str, error: Errno) -> Failure {
+pub(crate) fn lacks(doing: &str, error: Errno) -> Failure {
     let advice = match error {
         Errno::NOSPC | Errno::USERS => Some("sysctl -w user.max_user_namespaces=10000".to_owned()),
         Errno::PERM => Some(

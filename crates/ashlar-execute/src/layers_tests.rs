@@ -73,7 +73,7 @@ fn folders_with_another_mode_stay() {
 
 #[test]
 fn folders_that_replace_something_stay() {
-    let file = Node::File(ashlar_object::File::new(ashlar_object::Digest::EMPTY, Meta::FILE));
+    let file = Node::File(ashlar_object::File::new(Digest::EMPTY, Meta::FILE));
     // Below them is a file, a whiteout over a folder, nothing through an opaque folder.
     let layers = [
         tree(&[("a", file), ("b", folder(false)), ("c/d", folder(false))]),

@@ -12,7 +12,7 @@
 //! | `shim` | the `make` that keeps `-j` from leaving the jobserver |
 //! | `log` | output, bounded |
 //! | `spec` | what is said to the helper process, and how |
-//! | `helper`, `mounts`, `host` | inside the helper process: mounts, then a user name space, then `bwrap` |
+//! | `helper`, `mounts`, `host` | inside the helper process: mounts, then a user name space, then `bwrap`, or the first process of an image's command |
 //! | `image` | commands in images: what they see ([`View`]), who runs them ([`User`]) |
 //! | `attempt` | one helper process from its start until nothing of it is left |
 //! | `workspace` | what a command needs on disk, staged |

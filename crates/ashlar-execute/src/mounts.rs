@@ -25,10 +25,12 @@ pub(crate) const ASSEMBLED: &str = "/tmp";
 /// the root, each ended by a NUL, a folder before what is in it.
 pub(crate) const MADE: &str = "made";
 
+/// How many links are followed to the file to mount on, as by the kernel.
+const MOST_LINKS: usize = 40;
+
 /// Makes everything that `bwrap` then takes as a whole.
 pub(crate) fn assemble(spec: &Spec) -> Result<(), Failure> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|e| failure("keep mounts private", e))?;
+    private()?;
     let point = spec.folder.join("point");
     match &spec.root {
         RootSpec::Layers(layers) => {
@@ -66,10 +68,16 @@ pub(crate) fn assemble(spec: &Spec) -> Result<(), Failure> {
     rustix::process::chdir("/").map_err(|e| failure("leave the workspace", e))
 }
 
+/// Lets no mount of this name space be seen outside, nor the other way round.
+pub(crate) fn private() -> Result<(), Failure> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(|e| failure("keep mounts private", e))
+}
+
 /// The writable side of an overlay: folders of the workspace.
-pub(crate) struct Upper {
-    pub(crate) written: &'static str,
-    pub(crate) work: &'static str,
+pub(crate) struct Upper<'a> {
+    pub(crate) written: &'a str,
+    pub(crate) work: &'a str,
 }
 
 /// Mounts an overlay of any number of layers, the highest first, at `target`; read-only without
@@ -81,7 +89,7 @@ pub(crate) struct Upper {
 pub(crate) fn overlay(
     spec: &Spec,
     layers: &[PathBuf],
-    upper: Option<&Upper>,
+    upper: Option<&Upper<'_>>,
     target: &Path,
 ) -> Result<(), Failure> {
     let names = spec.folder.join("layers");
@@ -161,7 +169,47 @@ impl Inside {
         place(&folder).map_err(at)
     }
 
-    fn write_down(&self, file: &Path, point: &Path) -> Result<(), Failure> {
+    /// The file at a path inside, to mount on; made where there is none, and where a link leads
+    /// that has nothing at its end.
+    pub(crate) fn file(&self, path: &str) -> Result<PathBuf, Failure> {
+        let at = |e: Errno| failure(&format!("make the mount point {path}"), e);
+        let mut place_of = path.trim_end_matches('/').to_owned();
+        for _ in 0..MOST_LINKS {
+            let (folder, name) = place_of.rsplit_once('/').unwrap_or(("", &place_of));
+            if matches!(name, "" | "." | "..") {
+                return Err(at(Errno::ISDIR));
+            }
+            let inside = self.point(folder)?;
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            let here = format!("./{place_of}");
+            match rustix::fs::openat2(&self.root, here, flags, Mode::empty(), within) {
+                Err(Errno::NOENT) => {}
+                found => return found.and_then(|found| place(&found)).map_err(at),
+            }
+            match rustix::fs::readlink(inside.join(name), Vec::new()) {
+                Ok(target) => {
+                    let target = target.into_string().map_err(|_| at(Errno::ILSEQ))?;
+                    let absolute = target.starts_with('/');
+                    place_of = if absolute { target } else { format!("{folder}/{target}") };
+                }
+                Err(Errno::NOENT) => return self.make_file(&inside.join(name)).map_err(at),
+                Err(e) => return Err(at(e)),
+            }
+        }
+        Err(at(Errno::LOOP))
+    }
+
+    fn make_file(&self, path: &Path) -> rustix::io::Result<PathBuf> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644))?;
+        let owner = (Some(Uid::from_raw(self.owner)), Some(Gid::from_raw(self.owner)));
+        rustix::fs::fchown(&file, owner.0, owner.1)?;
+        self.made.borrow_mut().push(path.to_path_buf());
+        Ok(path.to_path_buf())
+    }
+
+    pub(crate) fn write_down(&self, file: &Path, point: &Path) -> Result<(), Failure> {
         let mut list = Vec::new();
         for made in self.made.borrow().iter() {
             let made = made.strip_prefix(point).unwrap_or(made);

@@ -14,7 +14,10 @@ use crate::layers::Layers;
 use crate::log::Log;
 use crate::mounts::MADE;
 use crate::workspace::{Prepared, Skeleton, fail};
-use crate::{Cancel, ExecuteError, Executor, Finished, Jobs, Keep, Kept, Outcome, Request, Root};
+use crate::{
+    Cancel, Checkpoint, ExecuteError, Executor, Finished, Jobs, Keep, Kept, Mounted, Outcome,
+    Request, Root, View,
+};
 
 /// What a [`Sandbox`] is told once.
 #[derive(Clone)]
@@ -50,7 +53,15 @@ pub struct Sandbox {
     options: SandboxOptions,
     /// Made when it is first needed.
     skeleton: Mutex<Option<Arc<Skeleton>>>,
-    failed: Mutex<Vec<Prepared>>,
+    failed: Mutex<Vec<Failed>>,
+}
+
+/// What a failed command left.
+#[derive(Debug)]
+struct Failed {
+    label: String,
+    prepared: Prepared,
+    checkpoints: Vec<Checkpoint>,
 }
 
 impl Sandbox {
@@ -71,8 +82,41 @@ impl Sandbox {
     pub fn shell(&self, request: &Request) -> Result<i32, ExecuteError> {
         let owner = self.options.owner_base;
         let prepared = Prepared::new(&self.store, &self.skeleton()?, owner, request, None)?;
-        let attempt = Attempt { helper: &self.options.helper, spec: &prepared.spec, jobs: None };
-        attempt.run_on_terminal()
+        self.on_terminal(&prepared)
+    }
+
+    /// As [`Sandbox::shell`], for a request in an image, in what the last failed command with the
+    /// same label left, checkpoints included; `None` when there is none. It takes
+    /// [`SandboxOptions::keep_failed`].
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    pub fn shell_after_failure(&self, request: &Request) -> Result<Option<i32>, ExecuteError> {
+        let View::Image(view) = &request.view else { return Ok(None) };
+        let mut list = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(at) = list.iter().rposition(|failed| failed.label == request.label) else {
+            return Ok(None);
+        };
+        let mut failed = list.swap_remove(at);
+        drop(list);
+        let mut view = view.clone();
+        for mount in &mut view.mounts {
+            let left = failed.checkpoints.iter().find(|left| left.at == mount.at);
+            if let (Mounted::Checkpoint { seed, .. }, Some(left)) = (&mut mount.what, left) {
+                *seed = Some(left.kept.clone());
+            }
+        }
+        let code = failed
+            .prepared
+            .again(&self.store, request, &view)
+            .and_then(|()| self.on_terminal(&failed.prepared));
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+        code.map(Some)
+    }
+
+    fn on_terminal(&self, prepared: &Prepared) -> Result<i32, ExecuteError> {
+        let (helper, grace) = (self.options.helper.as_path(), Duration::ZERO);
+        Attempt { helper, spec: &prepared.spec, jobs: None, grace }.run_on_terminal()
     }
 
     /// The folders of the commands that failed, with what they had written: `root` what was
@@ -80,7 +124,7 @@ impl Sandbox {
     #[must_use]
     pub fn failed_folders(&self) -> Vec<PathBuf> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.iter().map(|prepared| prepared.folder().to_path_buf()).collect()
+        failed.iter().map(|failed| failed.prepared.folder().to_path_buf()).collect()
     }
 
     fn skeleton(&self) -> Result<Arc<Skeleton>, ExecuteError> {
@@ -104,11 +148,12 @@ impl Sandbox {
                 };
                 let list = prepared.folder().join(MADE);
                 let made = std::fs::read(&list).map_err(fail("read", &list))?;
-                Layers::new(trees.iter().map(|kept| &kept.tree)).clean(
-                    &prepared.folder().join("root"),
-                    &made,
-                    self.options.owner_base,
-                )?;
+                let (upper, owner) = (prepared.folder().join("root"), self.options.owner_base);
+                let layers = Layers::new(trees.iter().map(|kept| &kept.tree));
+                match request.view {
+                    View::Module => layers.clean(&upper, &made, owner)?,
+                    View::Image(_) => layers.clean_image(&upper, &made, owner)?,
+                }
                 ("root", Capture::Layer)
             }
         };
@@ -120,6 +165,35 @@ impl Sandbox {
             }
             Err(other) => Err(other.into()),
         }
+    }
+}
+
+impl Sandbox {
+    /// Keeps the checkpoints of a command that has ended before its time.
+    fn keep_checkpoints(
+        &self,
+        prepared: &Prepared,
+        log: &mut Log,
+    ) -> Result<Vec<Checkpoint>, ExecuteError> {
+        let mut kept = Vec::new();
+        for (at, folder) in &prepared.checkpoints {
+            match self.store.keep_folder(folder, Capture::Snapshot) {
+                Ok((digest, tree)) => {
+                    kept.push(Checkpoint { at: at.clone(), kept: Kept { digest, tree } });
+                }
+                // That is no reason to lose the others, nor how the command ended.
+                Err(StoreError::Unkeepable { path, what }) => {
+                    let path = path.strip_prefix(folder).unwrap_or(&path);
+                    let line = format!(
+                        "\n[ashlar: the checkpoint {at} is not kept: {} is {what}]\n",
+                        path.display()
+                    );
+                    log.push(line.as_bytes(), &mut |_| {});
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(kept)
     }
 }
 
@@ -165,8 +239,12 @@ impl Sandbox {
         let begun = Instant::now();
         let owner = self.options.owner_base;
         let prepared = Prepared::new(&self.store, &self.skeleton()?, owner, request, Some(jobs))?;
-        let attempt =
-            Attempt { helper: &self.options.helper, spec: &prepared.spec, jobs: Some(jobs) };
+        let (jobs, grace) = match &request.view {
+            View::Module => (Some(jobs), Duration::ZERO),
+            View::Image(view) => (None, view.grace),
+        };
+        let helper = self.options.helper.as_path();
+        let attempt = Attempt { helper, spec: &prepared.spec, jobs, grace };
         let mut log = Log::new();
         let end = attempt.run(request.timeout, cancel, &mut log, &mut |lines| {
             (self.options.on_output)(&request.label, lines);
@@ -181,16 +259,22 @@ impl Sandbox {
             End::TimedOut(after) => Outcome::TimedOut(after),
             End::Cancelled => Outcome::Cancelled,
         };
+        let checkpoints = match outcome {
+            Outcome::Succeeded(_) => Vec::new(),
+            _ => self.keep_checkpoints(&prepared, &mut log)?,
+        };
         if self.options.keep_failed && matches!(outcome, Outcome::Failed(_) | Outcome::TimedOut(_))
         {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
+            let (label, checkpoints) = (request.label.clone(), checkpoints.clone());
+            let failed = Failed { label, prepared, checkpoints };
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
         }
         let log = self.store.put(&mut log.reader())?;
         let started = Time {
             seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
             nanos: since_epoch.subsec_nanos(),
         };
-        Ok(Finished { outcome, log, started, took: begun.elapsed(), checkpoints: Vec::new() })
+        Ok(Finished { outcome, log, started, took: begun.elapsed(), checkpoints })
     }
 }
 

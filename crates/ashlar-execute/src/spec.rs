@@ -1,11 +1,11 @@
 //! What is said to the helper process, and how.
 //!
 //! Its standard input is one end of a socket. The parent sends one byte with the descriptors that
-//! the helper needs, then the length of a [`Spec`] as JSON and the JSON. The helper makes its
-//! mounts, leaves for a user name space of its own and says [`READY`]; or it sends [`FAILED`] and
-//! a [`Failure`], and ends. The parent writes the maps of user ids and says [`GO`]. The helper
-//! closes its end when the command and all it started have ended; before that the parent may say
-//! [`STOP`].
+//! the helper needs, then a [`Spec`] as JSON and the contents of files from memory, each after its
+//! length. The helper makes its mounts, leaves for a user name space of its own and says
+//! [`READY`]; or it sends [`FAILED`] and a [`Failure`], and ends. The parent writes the maps of
+//! user ids and says [`GO`]. The helper closes its end when the command and all it started have
+//! ended; before that the parent may say [`TERMINATE`] and [`STOP`].
 
 use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut, Read, Write};
@@ -20,6 +20,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::image::ImageSpec;
+
 /// The helper is in its user name space and waits for its maps.
 pub(crate) const READY: u8 = b'r';
 /// The helper could not do its part; a [`Failure`] follows.
@@ -27,6 +29,8 @@ pub(crate) const FAILED: u8 = b'f';
 /// The maps are written.
 pub(crate) const GO: u8 = b'g';
 
+/// Everything inside gets SIGTERM; only commands in images know it.
+pub(crate) const TERMINATE: u8 = b't';
 /// Everything inside is to be killed.
 pub(crate) const STOP: u8 = b'k';
 
@@ -56,6 +60,21 @@ pub(crate) struct Spec {
     pub(crate) all_capabilities: bool,
     /// Whether standard input, output and error are the parent's.
     pub(crate) terminal: bool,
+    /// Present for a command in an image. It has no `src`, `dest` and `home`, and it has `files`.
+    pub(crate) image: Option<ImageSpec>,
+    /// Bytes that follow the spec, for files from memory.
+    #[serde(skip)]
+    pub(crate) contents: Secrets,
+}
+
+/// Bytes that are printed nowhere.
+#[derive(Default)]
+pub(crate) struct Secrets(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// What `/` is made of; folders from the highest layer to the lowest.
@@ -94,7 +113,9 @@ pub(crate) fn send(
     sendmsg(socket, &[IoSlice::new(b"s")], &mut ancillary, SendFlags::NOSIGNAL)?;
     let json = serde_json::to_vec(spec)?;
     socket.write_all(&(json.len() as u64).to_le_bytes())?;
-    socket.write_all(&json)
+    socket.write_all(&json)?;
+    socket.write_all(&(spec.contents.0.len() as u64).to_le_bytes())?;
+    socket.write_all(&spec.contents.0)
 }
 
 /// Receives what [`send`] sent.
@@ -117,9 +138,14 @@ pub(crate) fn receive(mut socket: &UnixStream) -> std::io::Result<(Vec<OwnedFd>,
             fds.extend(received);
         }
     }
-    let mut length = [0; 8];
-    socket.read_exact(&mut length)?;
-    let mut json = Vec::new();
-    socket.take(u64::from_le_bytes(length)).read_to_end(&mut json)?;
-    Ok((fds, serde_json::from_slice(&json)?))
+    let mut part = || -> std::io::Result<Vec<u8>> {
+        let mut length = [0; 8];
+        socket.read_exact(&mut length)?;
+        let mut bytes = Vec::new();
+        Read::take(socket, u64::from_le_bytes(length)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let mut spec: Spec = serde_json::from_slice(&part()?)?;
+    spec.contents = Secrets(part()?);
+    Ok((fds, spec))
 }

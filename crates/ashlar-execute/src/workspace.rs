@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ashlar_object::Tree;
+use ashlar_object::{Meta, Tree};
 use ashlar_store::{LocalStore, Staged, StoreError, Workspace};
 use rustix::fs::{Gid, Mode, Uid};
 
+use crate::image::{self, Checkpoints, ImageView};
 use crate::rights::{Rights, find, lacks_ids, rights};
-use crate::spec::{RootSpec, Spec};
-use crate::{ExecuteError, Jobs, Kept, Request, Root, shim};
+use crate::spec::{RootSpec, Secrets, Spec};
+use crate::{ExecuteError, Jobs, Kept, Request, Root, View, shim};
 
 /// An overlay has room for 500 layers. More than this are laid over one another beforehand.
 const MOST_LAYERS: usize = 480;
@@ -36,7 +37,16 @@ impl Skeleton {
             std::fs::write(&path, shim::SCRIPT).map_err(fail("write", &path))?;
             set_mode(&path, 0o755, owner)?;
         }
+        make_folder(&skeleton.image(), owner)?;
+        for folder in ["dev", "proc", "sys"] {
+            make_folder(&skeleton.image().join(folder), owner)?;
+        }
         Ok(skeleton)
+    }
+
+    /// The lowest layer of an image's root: what the sandbox mounts in every one.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.0.path().join("image")
     }
 
     fn path(&self) -> PathBuf {
@@ -48,10 +58,12 @@ impl Skeleton {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) spec: Spec,
+    /// Where the checkpoints of a command in an image are.
+    pub(crate) checkpoints: Checkpoints,
     workspace: Workspace,
     /// Keeps the collector away.
-    _staged: Vec<Staged>,
-    _skeleton: Arc<Skeleton>,
+    staged: Vec<Staged>,
+    skeleton: Arc<Skeleton>,
 }
 
 impl Prepared {
@@ -64,8 +76,21 @@ impl Prepared {
         request: &Request,
         jobs: Option<&Jobs>,
     ) -> Result<Self, ExecuteError> {
-        if let crate::View::Image(_) = &request.view {
-            return Err(ExecuteError::Sandbox("commands in images cannot run yet".into()));
+        if let View::Image(view) = &request.view {
+            check_rights(owner, request.many_ids || view.user.uid != 0 || view.user.gid != 0)?;
+            let workspace = store.workspace(&request.label)?;
+            let mut stage = Stage { store, staged: Vec::new() };
+            let (spec, checkpoints) = image::prepare(
+                &mut stage,
+                skeleton,
+                workspace.path(),
+                owner,
+                request,
+                view,
+                jobs.is_none(),
+            )?;
+            let (staged, skeleton) = (stage.staged, Arc::clone(skeleton));
+            return Ok(Self { spec, checkpoints, workspace, staged, skeleton });
         }
         check_rights(owner, request.many_ids)?;
         let bwrap = find("bwrap").ok_or_else(|| ExecuteError::Lacks {
@@ -111,8 +136,28 @@ impl Prepared {
             directory: format!("/{}", request.command.working_directory.trim_start_matches('/')),
             all_capabilities: request.many_ids,
             terminal: jobs.is_none(),
+            image: None,
+            contents: Secrets::default(),
         };
-        Ok(Self { spec, workspace, _staged: stage.staged, _skeleton: Arc::clone(skeleton) })
+        let (staged, skeleton) = (stage.staged, Arc::clone(skeleton));
+        Ok(Self { spec, checkpoints: Vec::new(), workspace, staged, skeleton })
+    }
+
+    /// Makes what a command in an image left the state in which another one begins, which a
+    /// person uses.
+    pub(crate) fn again(
+        &mut self,
+        store: &LocalStore,
+        request: &Request,
+        view: &ImageView,
+    ) -> Result<(), ExecuteError> {
+        let mut stage = Stage { store, staged: Vec::new() };
+        let owner = self.spec.owner;
+        let workspace = self.workspace.path();
+        (self.spec, self.checkpoints) =
+            image::prepare(&mut stage, &self.skeleton, workspace, owner, request, view, true)?;
+        self.staged.append(&mut stage.staged);
+        Ok(())
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -157,13 +202,13 @@ fn environment(
 }
 
 /// Stages trees and holds on to them.
-struct Stage<'a> {
-    store: &'a LocalStore,
+pub(crate) struct Stage<'a> {
+    pub(crate) store: &'a LocalStore,
     staged: Vec<Staged>,
 }
 
 impl Stage<'_> {
-    fn tree(&mut self, kept: &Kept) -> Result<PathBuf, StoreError> {
+    pub(crate) fn tree(&mut self, kept: &Kept) -> Result<PathBuf, StoreError> {
         let tree = self.store.stage(&kept.digest, &kept.tree)?;
         let path = tree.path().to_path_buf();
         self.staged.push(tree);
@@ -171,7 +216,7 @@ impl Stage<'_> {
     }
 
     /// Layers given from the lowest to the highest, as folders from the highest to the lowest.
-    fn layers(&mut self, trees: &[Kept]) -> Result<Vec<PathBuf>, StoreError> {
+    pub(crate) fn layers(&mut self, trees: &[Kept]) -> Result<Vec<PathBuf>, StoreError> {
         if trees.len() > MOST_LAYERS {
             let all = trees.iter().fold(Tree::default(), |below, kept| below.overlaid(&kept.tree));
             return Ok(vec![self.tree(&Kept { digest: all.digest(), tree: all })?]);
@@ -198,6 +243,18 @@ pub(crate) fn fail<'a>(
 fn make_folder(path: &Path, owner: u32) -> Result<(), ExecuteError> {
     std::fs::create_dir(path).map_err(fail("make", path))?;
     set_mode(path, 0o755, owner)
+}
+
+/// A folder with the mode and owner that a tree gives it.
+pub(crate) fn make_folder_of(path: &Path, meta: &Meta, owner: u32) -> Result<(), ExecuteError> {
+    std::fs::create_dir(path).map_err(fail("make", path))?;
+    let set = || {
+        let (uid, gid) = meta.owner();
+        let (uid, gid) = (owner.wrapping_add(uid), owner.wrapping_add(gid));
+        rustix::fs::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        rustix::fs::chmod(path, Mode::from_raw_mode(meta.mode))
+    };
+    set().map_err(|e| fail("prepare", path)(e.into()))
 }
 
 /// Mode and owner, whatever the umask of this process.

@@ -1,7 +1,25 @@
-//! A command in an image: what it sees ([`View`]), who runs it ([`User`]).
+//! A command in an image: what it sees ([`View`]), who runs it ([`User`]), and how.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `view` | what a request says |
+//! | `user` | who `USER` and `--chown` mean |
+//! | `prepare` | everything staged, and what the helper is told (`spec`) |
+//! | `mounts` | in the helper: the root and the mounts |
+//! | `first`, `system`, `become_user` | in the sandbox: its first process, `/proc` and `/dev`, the command |
 
+mod become_user;
+mod first;
+mod mounts;
+mod prepare;
+mod spec;
+mod system;
 mod user;
 mod view;
 
+pub(crate) use first::{First, start};
+pub(crate) use mounts::assemble;
+pub(crate) use prepare::{Checkpoints, prepare};
+pub(crate) use spec::ImageSpec;
 pub use user::{User, UserError, resolve_owner};
 pub use view::{ImageMount, ImageView, Mounted, Network, Owner, Secret, View};

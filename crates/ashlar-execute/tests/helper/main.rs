@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use ashlar_execute::trace::{Trace, internal_trace};
 use ashlar_execute::{
-    Cancel, Executor as _, Jobs, Keep, Outcome, Request, Rights, Root, Sandbox, SandboxOptions,
-    View, internal_sandbox, reexec_command, rights,
+    Cancel, Executor as _, Jobs, Keep, Kept, Outcome, Request, Rights, Root, Sandbox,
+    SandboxOptions, View, internal_sandbox, reexec_command, rights,
 };
 use ashlar_object::Command;
-use ashlar_store::{LocalStore, OpenOptions};
+use ashlar_store::{Capture, LocalStore, OpenOptions, Store as _};
+
+/// Who is root inside when the machine's root runs this.
+const BASE: u32 = 524_288;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +24,7 @@ fn main() -> ExitCode {
         ["trace", program, arguments @ ..] => trace(program, arguments),
         ["run", store, script] => run(Path::new(store), script, false),
         ["run-many-ids", store, script] => run(Path::new(store), script, true),
+        ["run-image", store, script] => run_image(Path::new(store), script),
         ["shell", store, script] => shell(Path::new(store), script),
         _ => ExitCode::from(2),
     }
@@ -46,6 +50,57 @@ fn run(store: &Path, script: &str, many_ids: bool) -> ExitCode {
     }
 }
 
+/// Runs a script in an image that has nothing but busybox and what the script makes, and prints
+/// how it ended; further on a terminal: a shell script in what it left when it failed.
+fn run_image(store: &Path, script: &str) -> ExitCode {
+    if rights() == Rights::Plain {
+        let status = reexec_command().expect("unshare").status().expect("a process");
+        return ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1));
+    }
+    let (sandbox, mut request) = prepare(store, script, false);
+    let root = image_root(store, &store.with_extension("root"));
+    request.root = Root::Layers(vec![root]);
+    request.keep = Keep::Changes;
+    request.command.arguments[0] = "/bin/sh".into();
+    request.view = View::Image(Box::default());
+    let jobs = Jobs::new(2).expect("a pipe");
+    let code = match sandbox.run(&request, &jobs, &Cancel::new()) {
+        Ok(finished) => {
+            println!("{:?}", finished.outcome);
+            u8::from(!matches!(finished.outcome, Outcome::Succeeded(_)))
+        }
+        Err(error) => {
+            println!("{error:?}");
+            3
+        }
+    };
+    let Ok(after) = std::env::var("AFTER_FAILURE") else { return ExitCode::from(code) };
+    request.command.arguments[2] = after;
+    let code = sandbox.shell_after_failure(&request).expect("a shell").expect("a failed command");
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// Busybox and the folders of a root.
+fn image_root(store: &Path, folder: &Path) -> Kept {
+    let owner_base = if rights() == Rights::RealRoot { BASE } else { 0 };
+    let options = OpenOptions { owner_base, read_only: false };
+    let store = LocalStore::open(store, options).expect("a store");
+    for name in ["bin", "tmp", "etc"] {
+        std::fs::create_dir_all(folder.join(name)).expect("a folder");
+    }
+    std::fs::copy("/bin/busybox", folder.join("bin/busybox")).expect("busybox");
+    for name in ["sh", "sleep", "cat", "ls", "id", "stat", "rm", "mkdir", "chmod", "ln"] {
+        std::os::unix::fs::symlink("busybox", folder.join("bin").join(name)).expect("a link");
+    }
+    let status = std::process::Command::new("chown")
+        .args(["-hR", &format!("{owner_base}:{owner_base}")])
+        .arg(folder)
+        .status();
+    assert!(status.expect("chown").success());
+    let (digest, tree) = store.keep_folder(folder, Capture::Root).expect("a tree");
+    Kept { digest, tree }
+}
+
 /// Runs a script on the terminal of this process.
 fn shell(store: &Path, script: &str) -> ExitCode {
     let (sandbox, request) = prepare(store, script, false);
@@ -54,13 +109,13 @@ fn shell(store: &Path, script: &str) -> ExitCode {
 }
 
 fn prepare(store: &Path, script: &str, many_ids: bool) -> (Sandbox, Request) {
-    let owner_base = if rights() == Rights::RealRoot { 524_288 } else { 0 };
+    let owner_base = if rights() == Rights::RealRoot { BASE } else { 0 };
     let options = OpenOptions { owner_base, read_only: false };
     let store = Arc::new(LocalStore::open(store, options).expect("a store"));
     let options = SandboxOptions {
         owner_base,
         helper: std::env::current_exe().expect("a path"),
-        keep_failed: false,
+        keep_failed: std::env::var_os("AFTER_FAILURE").is_some(),
         on_output: Arc::new(|_, lines| print!("{}", String::from_utf8_lossy(lines))),
     };
     let sandbox = Sandbox::new(store, options);

@@ -3,6 +3,7 @@
 mod changes;
 mod ends;
 mod fixture;
+mod image;
 mod inside;
 mod jobs;
 mod layers;
