@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub(crate) struct Item {
     pub facts: Facts,
     /// Of directories only; files are opened later anyway.
     pub xattrs: Xattrs,
+    /// Which group of the scan a file with several names belongs to, where that is kept.
+    pub group: Option<usize>,
 }
 
 /// Everything in a folder.
@@ -51,6 +54,39 @@ pub(crate) struct Scan {
     pub dropped: Vec<Vec<u8>>,
     /// Whether all of it is on one file system.
     pub one_device: bool,
+    /// The indices of the items that are names of one file, two or more in each group.
+    pub groups: Vec<Vec<usize>>,
+}
+
+impl Scan {
+    /// How many names in the folder the file of an item has.
+    pub fn names(&self, item: &Item) -> u64 {
+        let group = item.group.and_then(|group| self.groups.get(group));
+        group.map_or(1, |group| group.len() as u64)
+    }
+
+    /// Whether the item is a file that no item before it is.
+    pub fn is_first_name(&self, index: usize) -> bool {
+        let item = &self.items[index];
+        let group = item.group.and_then(|group| self.groups.get(group));
+        matches!(item.kind, Kind::File) && group.is_none_or(|group| group.first() == Some(&index))
+    }
+
+    /// Finds the files that have several names in the folder.
+    fn group(&mut self) {
+        let mut found: BTreeMap<(u64, u64), Vec<usize>> = BTreeMap::new();
+        for (index, item) in self.items.iter().enumerate() {
+            if matches!(item.kind, Kind::File) && item.facts.links > 1 {
+                found.entry((item.facts.dev, item.facts.ino)).or_default().push(index);
+            }
+        }
+        for group in found.into_values().filter(|group| group.len() > 1) {
+            for index in &group {
+                self.items[*index].group = Some(self.groups.len());
+            }
+            self.groups.push(group);
+        }
+    }
 }
 
 /// What is known of a file once it was read.
@@ -83,14 +119,19 @@ pub(crate) fn scan_without(
     how: Capture,
     without: &dyn Fn(&[u8]) -> bool,
 ) -> Result<Scan, StoreError> {
-    let mut scan = Scan { items: Vec::new(), dropped: Vec::new(), one_device: true };
+    let mut scan =
+        Scan { items: Vec::new(), dropped: Vec::new(), one_device: true, groups: Vec::new() };
     let facts = Facts::of(root).map_err(failing("look at", folder))?;
     let xattrs = Xattrs::of(root).map_err(failing("read the attributes of", folder))?;
-    let opaque = how == Capture::Layer && xattrs.is_opaque();
+    let opaque = how.is_layer() && xattrs.is_opaque();
     let kind = Kind::Dir { opaque };
-    scan.items.push(Item { path: Vec::new(), parent: 0, name: None, kind, facts, xattrs });
+    let group = None;
+    scan.items.push(Item { path: Vec::new(), parent: 0, name: None, kind, facts, xattrs, group });
     let top = open_dir(root, b".").map_err(failing("open", folder))?;
     Scanner { folder, how, without, dev: facts.dev, scan: &mut scan }.below(&top, 0, 0)?;
+    if how == Capture::ImageLayer {
+        scan.group();
+    }
     Ok(scan)
 }
 
@@ -148,6 +189,7 @@ impl Scanner<'_> {
                 kind,
                 facts,
                 xattrs: Xattrs::default(),
+                group: None,
             };
             if !matches!(item.kind, Kind::Dir { .. }) {
                 self.scan.items.push(item);
@@ -161,7 +203,7 @@ impl Scanner<'_> {
             let child = open_dir(dir.as_fd(), name).map_err(failing("open", at(&item.path)))?;
             item.xattrs =
                 Xattrs::of(&child).map_err(failing("read the attributes of", at(&item.path)))?;
-            if self.how == Capture::Layer {
+            if self.how.is_layer() {
                 if item.xattrs.redirects() {
                     let what = "a folder that an overlay has moved";
                     return Err(StoreError::Unkeepable { path: at(&item.path), what });
@@ -192,12 +234,16 @@ impl Scanner<'_> {
                     .map_err(failing("read the link", shown(self.folder, path)))?;
                 Ok(Some(Kind::Symlink(target.into_bytes().into())))
             }
-            FileType::CharacterDevice if self.how == Capture::Layer && facts.rdev == 0 => {
+            FileType::CharacterDevice if self.how.is_layer() && facts.rdev == 0 => {
                 Ok(Some(Kind::Whiteout))
             }
             FileType::Socket if self.how == Capture::Outputs => refused("a socket"),
-            FileType::Fifo if self.how == Capture::Outputs => refused("a FIFO"),
-            FileType::Socket | FileType::Fifo => Ok(None),
+            FileType::Socket => Ok(None),
+            // Somebody may wait for one to be there, and images of others cannot say it.
+            FileType::Fifo => match self.how {
+                Capture::Outputs | Capture::ImageLayer => refused("a FIFO"),
+                Capture::Layer | Capture::Root | Capture::Snapshot => Ok(None),
+            },
             _ => refused("a device"),
         }
     }
@@ -236,7 +282,7 @@ pub(crate) fn meta(
     let mut extra = Extra::default();
     match how {
         Capture::Outputs => {}
-        Capture::Layer | Capture::Root => {
+        Capture::Layer | Capture::ImageLayer | Capture::Root => {
             (extra.uid, extra.gid) = owners.inside(facts.uid, facts.gid);
             extra.xattrs = xattrs.clone();
         }
@@ -252,6 +298,11 @@ pub(crate) fn meta(
     }
 }
 
+/// A number that tells the groups of one scan apart.
+fn link(group: Option<usize>) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(group?).ok()?.checked_add(1)?)
+}
+
 /// The tree of a scan. `contents` has one entry for each item; what is not a file needs none.
 pub(crate) fn tree(scan: &Scan, how: Capture, owners: &Owners, contents: &[Content]) -> Tree {
     let mut entries: Vec<BTreeMap<Name, Node>> = Vec::new();
@@ -259,7 +310,7 @@ pub(crate) fn tree(scan: &Scan, how: Capture, owners: &Owners, contents: &[Conte
     // Children come after their parents, so backwards every directory is complete when met.
     for (index, item) in scan.items.iter().enumerate().rev() {
         let kept = match item.kind {
-            Kind::Dir { .. } if keeps_xattrs(how) => item.xattrs.kept(owners),
+            Kind::Dir { .. } if how.keeps_owners() => item.xattrs.kept(owners),
             _ => contents[index].xattrs.clone(),
         };
         let meta = meta(item, how, owners, &kept);
@@ -269,14 +320,14 @@ pub(crate) fn tree(scan: &Scan, how: Capture, owners: &Owners, contents: &[Conte
                 Node::Dir(Arc::new(dir))
             }
             Kind::File => match contents[index].digest {
-                Some(digest) => Node::File(File::new(digest, meta)),
+                Some(digest) => Node::File(File { digest, meta, link: link(item.group) }),
                 None => continue,
             },
             Kind::Symlink(target) => Node::Symlink(Symlink { target: target.clone(), meta }),
             Kind::Whiteout => Node::Whiteout,
         };
         match (&item.name, node) {
-            (None, Node::Dir(root)) => return Tree::from(root),
+            (None, Node::Dir(root)) => return Tree::from(root).with_canonical_links(),
             (Some(name), node) => {
                 entries[item.parent].insert(name.clone(), node);
             }
@@ -284,9 +335,4 @@ pub(crate) fn tree(scan: &Scan, how: Capture, owners: &Owners, contents: &[Conte
         }
     }
     Tree::default()
-}
-
-/// Whether attributes are part of what is kept.
-pub(crate) fn keeps_xattrs(how: Capture) -> bool {
-    matches!(how, Capture::Layer | Capture::Root)
 }

@@ -14,10 +14,31 @@ pub enum Capture {
     /// The upper directory of an overlay: as a layer, with owners, whiteouts and opaque
     /// directories; times fixed. Sockets and FIFOs are left out.
     Layer,
+    /// As [`Capture::Layer`], for the layer of an image: files with several names in the folder are
+    /// that in the tree, too. Sockets are left out; FIFOs and devices are refused.
+    ImageLayer,
     /// A whole root file system: owners kept, times fixed, the content of `dev/` left out.
     Root,
     /// A workspace: owners dropped, times kept, because a `make` inside trusts them.
     Snapshot,
+}
+
+impl Capture {
+    /// Whether the folder is the upper directory of an overlay.
+    pub(crate) fn is_layer(self) -> bool {
+        match self {
+            Self::Layer | Self::ImageLayer => true,
+            Self::Outputs | Self::Root | Self::Snapshot => false,
+        }
+    }
+
+    /// Whether owners and attributes are part of what is kept.
+    pub(crate) fn keeps_owners(self) -> bool {
+        match self {
+            Self::Layer | Self::ImageLayer | Self::Root => true,
+            Self::Outputs | Self::Snapshot => false,
+        }
+    }
 }
 
 /// A result found under a step key.

@@ -112,7 +112,7 @@ impl Store for MemoryStore {
             let at = capture::shown(folder, &item.path);
             let fd = capture::open_file(root.as_fd(), &item.path, true)
                 .map_err(failing("open", &*at))?;
-            if capture::keeps_xattrs(how) {
+            if how.keeps_owners() {
                 let xattrs = Xattrs::of(&fd).map_err(failing("read the attributes of", &*at))?;
                 content.xattrs = xattrs.kept(&owners);
             }

@@ -23,6 +23,7 @@ pub fn all<S: Store>(new: impl Fn() -> S) {
     outputs_are_normalised(&new());
     snapshots_keep_times(&new());
     what_cannot_be_kept_is_refused(&new());
+    image_layers_have_hard_links(&new());
     the_same_folder_is_the_same_tree(&new());
     results_need_their_blobs(&new());
     steps_lead_to_results(&new());
@@ -202,6 +203,23 @@ fn what_cannot_be_kept_is_refused(store: &dyn Store) {
     assert_eq!(tree.len(), 2);
     let nowhere = store.keep_folder(&scratch.0.join("nowhere"), Capture::Outputs);
     assert!(matches!(nowhere, Err(StoreError::Io { .. })));
+}
+
+fn image_layers_have_hard_links(store: &dyn Store) {
+    let keep = |how| {
+        let scratch = Scratch::new();
+        let folder = scratch.folder(&[("a", "one", 0o644), ("b", "one", 0o644)]);
+        std::fs::create_dir(folder.join("c")).unwrap();
+        std::fs::hard_link(folder.join("b"), folder.join("c/d")).unwrap();
+        store.keep_folder(&folder, how).unwrap().1
+    };
+    let names: Vec<Vec<String>> = keep(Capture::ImageLayer)
+        .links()
+        .iter()
+        .map(|group| group.iter().map(ToString::to_string).collect())
+        .collect();
+    assert_eq!(names, [["b", "c/d"]]);
+    assert!(!keep(Capture::Layer).has_links());
 }
 
 fn the_same_folder_is_the_same_tree(store: &dyn Store) {

@@ -39,7 +39,8 @@ pub(super) fn keep_folder(
         return Ok(kept);
     }
     let keeper = Keeper { blobs, root: root.as_fd(), folder, how, linked: Mutex::default() };
-    let contents = in_files(&scan, |buffer, item| keeper.keep(item, buffer))?;
+    let contents = in_files(&scan, |buffer, item| keeper.keep(item, scan.names(item), buffer))?;
+    keeper.unite(&scan)?;
     let tree = capture::tree(&scan, how, &blobs.owners, &contents);
     let digest = blobs.put_bytes(&tree.encode())?;
     for path in &scan.dropped {
@@ -91,13 +92,13 @@ fn copy_in(
     Ok((digest, tree))
 }
 
-/// Reads all files of a scan, the largest first so that no thread is left with one at the end.
+/// Reads all files of a scan, each once whatever names it has, the largest first so that no thread is left with one at the end.
 fn in_files(
     scan: &Scan,
     each: impl Fn(&mut Vec<u8>, &Item) -> Result<Content, StoreError> + Sync,
 ) -> Result<Vec<Content>, StoreError> {
-    let is_file = |index: &usize| matches!(scan.items[*index].kind, Kind::File);
-    let mut files: Vec<usize> = (0..scan.items.len()).filter(is_file).collect();
+    let mut files: Vec<usize> =
+        (0..scan.items.len()).filter(|index| scan.is_first_name(*index)).collect();
     files.sort_by_key(|index| std::cmp::Reverse(scan.items[*index].facts.size));
     let contents = Mutex::new(vec![Content::default(); scan.items.len()]);
     in_parallel(
@@ -109,7 +110,13 @@ fn in_files(
             Ok(())
         },
     )?;
-    Ok(contents.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let mut contents = contents.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for group in &scan.groups {
+        if let Some((first, others)) = group.split_first() {
+            others.iter().for_each(|other| contents[*other] = contents[*first].clone());
+        }
+    }
+    Ok(contents)
 }
 
 fn empty(root: &OwnedFd, folder: &Path) -> Result<(), StoreError> {
@@ -161,34 +168,32 @@ impl Keeper<'_> {
     ) -> Result<(Xattrs, BTreeMap<String, Vec<u8>>), StoreError> {
         let all = Xattrs::of(fd)
             .map_err(|e| failed("read the attributes of", &self.shown(item), e.into()))?;
-        if self.how == Capture::Layer && all.redirects() {
+        if self.how.is_layer() && all.redirects() {
             let what = "a file whose content an overlay has elsewhere";
             return Err(StoreError::Unkeepable { path: self.shown(item), what });
         }
-        let kept = if capture::keeps_xattrs(self.how) {
-            all.kept(&self.blobs.owners)
-        } else {
-            BTreeMap::new()
-        };
+        let kept =
+            if self.how.keeps_owners() { all.kept(&self.blobs.owners) } else { BTreeMap::new() };
         Ok((all, kept))
     }
 
-    /// Moves a file in: it becomes the file of its blob, or is replaced by it.
-    fn keep(&self, item: &Item, buffer: &mut [u8]) -> Result<Content, StoreError> {
+    /// Moves a file in: it becomes the file of its blob, or is replaced by it. One that has several
+    /// `names` in the folder stays a file of its own, whose names are those of the tree alone.
+    fn keep(&self, item: &Item, names: u64, buffer: &mut [u8]) -> Result<Content, StoreError> {
         let blobs = self.blobs;
         let fd = capture::open_file(self.root, &item.path, true)
             .map_err(|e| failed("open", &self.shown(item), e.into()))?;
         let (all, xattrs) = self.attributes(&fd, item)?;
         let digest = hash(&fd, buffer).map_err(|e| failed("read", &self.shown(item), e))?;
         let meta = capture::meta(item, self.how, &blobs.owners, &xattrs);
-        // A file with a second name may be written to through it: only a copy is ours.
-        let private = item.facts.links == 1;
+        // A file with a name elsewhere may be written to through it: only a copy is ours.
+        let private = item.facts.links == names;
         let put_right = |fd: &OwnedFd| {
             all.strip(fd, &xattrs)?;
             finish(blobs, fd, &meta)
         };
-        let form =
-            Form::of(&meta).filter(|form| may_be_linked(&digest) && self.is_first(&digest, *form));
+        let form = Form::of(&meta)
+            .filter(|form| names == 1 && may_be_linked(&digest) && self.is_first(&digest, *form));
         match form {
             Some(form) => {
                 let linked = private && {
@@ -293,6 +298,28 @@ impl Keeper<'_> {
         done().map_err(|e| failed("replace", &self.shown(item), e.into()))
     }
 
+    /// Makes the other names of files that were copied, because they have names outside of the
+    /// folder, names of the copy.
+    fn unite(&self, scan: &Scan) -> Result<(), StoreError> {
+        for group in &scan.groups {
+            let Some((first, others)) = group.split_first() else { continue };
+            let first = &scan.items[*first];
+            if first.facts.links == group.len() as u64 {
+                continue;
+            }
+            for other in others {
+                let other = &scan.items[*other];
+                let (from, to) = (first.path.as_slice(), other.path.as_slice());
+                rustix::fs::unlinkat(self.root, to, AtFlags::empty())
+                    .and_then(|()| {
+                        rustix::fs::linkat(self.root, from, self.root, to, AtFlags::empty())
+                    })
+                    .map_err(failing("replace", self.shown(other)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives folders and links the owners, attributes and times that a staged tree has.
     fn settle(&self, scan: &Scan) -> Result<(), StoreError> {
         let blobs = self.blobs;
@@ -314,7 +341,7 @@ impl Keeper<'_> {
                         rustix::fs::utimensat(self.root, path, &time, flags)
                     }
                     Kind::Dir { opaque } => {
-                        let kept = if capture::keeps_xattrs(self.how) {
+                        let kept = if self.how.keeps_owners() {
                             item.xattrs.kept(&blobs.owners)
                         } else {
                             BTreeMap::new()
@@ -348,7 +375,7 @@ impl Keeper<'_> {
             && let Some(digest) = cache.find(&path, &stamp)
             && blobs.has_for_long_inside(&digest)?
         {
-            let xattrs = if capture::keeps_xattrs(self.how) {
+            let xattrs = if self.how.keeps_owners() {
                 let all = Xattrs::at(&path).map_err(failing("read the attributes of", &*path))?;
                 all.kept(&blobs.owners)
             } else {

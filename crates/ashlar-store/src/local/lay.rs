@@ -1,6 +1,6 @@
 //! A tree laid out as files in an empty folder.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,7 @@ pub(super) enum How {
     /// For builds: links to blobs, copies for odd modes and owners, whiteouts as overlays want
     /// them. One blob is linked once in a tree: two names of one inode would be "the same file"
     /// to `cp`, and hard links to `tar`, where the tree has two files that happen to be equal.
+    /// What is one file with several names in the tree is a file of its own with those names.
     Staged,
     /// For people: links to blobs where the file system and the mode allow it.
     Linked,
@@ -45,15 +46,25 @@ enum Leaf<'a> {
     Whiteout,
 }
 
+/// Another name of a file that is laid out at the path `first`.
+struct Link<'a> {
+    path: Vec<u8>,
+    first: Vec<u8>,
+    file: &'a File,
+}
+
 impl Lay<'_> {
     /// Lays out a whole tree. A blob that is not there or damaged is [`StoreError::Missing`].
     pub fn tree(&self, tree: &Tree) -> Result<(), StoreError> {
         let mut dirs: Vec<(Vec<u8>, &Dir)> = Vec::new();
         let mut leaves: Vec<(Vec<u8>, Leaf<'_>)> = Vec::new();
         list(tree.root(), &[], &mut dirs, &mut leaves);
+        let links = if tree.has_links() { take_links(&mut leaves) } else { Vec::new() };
         let mut linked = HashSet::new();
         for (_, leaf) in &mut leaves {
-            if let Leaf::File(file, link) = leaf {
+            if let Leaf::File(file, link) = leaf
+                && file.link.is_none()
+            {
                 let form = Form::of(&file.meta).filter(|_| may_be_linked(&file.digest));
                 *link = form.is_some_and(|form| linked.insert((file.digest, form)));
             }
@@ -73,6 +84,10 @@ impl Lay<'_> {
                 })
             },
         )?;
+        let mut buffer = vec![0; CHUNK];
+        for link in &links {
+            self.link(link, &mut buffer)?;
+        }
         // Children before parents, so that a folder is closed and dated after it was filled.
         for (path, dir) in dirs.iter().rev() {
             self.dir(path, dir)?;
@@ -111,6 +126,24 @@ impl Lay<'_> {
             return Err(StoreError::Missing(file.digest));
         }
         self.finish(&fd, &file.meta).map_err(failing("set the mode of", self.shown(path)))
+    }
+
+    /// One more name of a file that is there.
+    fn link(&self, link: &Link<'_>, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let Link { path, first, file } = link;
+        match rustix::fs::linkat(
+            self.dest,
+            first.as_slice(),
+            self.dest,
+            path.as_slice(),
+            AtFlags::empty(),
+        ) {
+            // A file system without links, or one of which a file has as many names as it can.
+            Err(Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP) => {
+                self.file(path, file, false, buffer)
+            }
+            other => other.map_err(failing("link", self.shown(path))),
+        }
     }
 
     /// Gives an open file or folder the owner, attributes, mode and time it has in the tree.
@@ -177,6 +210,29 @@ fn apart<T>(leaves: &[T]) -> Vec<&[T]> {
         all.extend(second.get(number).copied());
     }
     all
+}
+
+/// Takes out the leaves that are further names of files before them.
+fn take_links<'a>(leaves: &mut Vec<(Vec<u8>, Leaf<'a>)>) -> Vec<Link<'a>> {
+    let mut firsts: HashMap<&File, Vec<u8>> = HashMap::new();
+    let mut links = Vec::new();
+    leaves.retain(|(path, leaf)| {
+        let Leaf::File(file, _) = leaf else { return true };
+        if file.link.is_none() {
+            return true;
+        }
+        match firsts.get(file) {
+            Some(first) => {
+                links.push(Link { path: path.clone(), first: first.clone(), file });
+                false
+            }
+            None => {
+                firsts.insert(file, path.clone());
+                true
+            }
+        }
+    });
+    links
 }
 
 /// Whether a file of a tree may be a link to its blob at all. The empty file is in nearly every
