@@ -7,22 +7,37 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `platform.rs` | `linux/arm64/v8` |
-//! | `configuration.rs` | what an image says about its containers |
-//! | `image.rs` | what [`evaluate()`] gives |
+//! | `lines.rs`, `words.rs` | continued lines, comments, directives, heredocs; words and flags |
+//! | `statement.rs` | one instruction, with parse-dockerfile, as `written.rs` has it |
+//! | `parse.rs`, `check.rs`, `mount.rs`, `reference.rs` | the file, and what is wrong with it by itself |
+//! | `expand.rs`, `glob.rs`, `path.rs` | variables, patterns, paths |
+//! | `evaluate.rs` | which stages a target needs; `evaluate/` each instruction of them |
+//! | `image.rs`, `configuration.rs`, `platform.rs` | what [`evaluate()`] gives |
 //! | `ignore.rs` | `.dockerignore`, wildcards |
+//! | `report.rs`, `warning.rs` | mistakes and warnings |
 
+mod check;
 mod configuration;
 mod evaluate;
+mod expand;
+mod glob;
 mod ignore;
 mod image;
+mod lines;
+mod mount;
 mod parse;
+mod path;
 mod platform;
+mod reference;
+mod report;
+mod statement;
 mod warning;
+mod words;
+mod written;
 
 pub use configuration::{Configuration, Healthcheck};
 pub use evaluate::{Request, evaluate};
-pub use ignore::{Ignore, ignore, matches};
+pub use ignore::{Ignore, has_wildcards, ignore, matches};
 pub use image::{
     Base, Copy, CopySource, From, History, Image, Instruction, Network, Run, RunMount, Script,
     Sharing, Stage, Unpack, Work, Workdir,

@@ -1,0 +1,243 @@
+//! The patterns of `${x#pattern}` and of paths.
+
+/// One part of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Char(char),
+    /// `?`: any character (of a path: but `/`).
+    One,
+    /// `*`: any characters (of a path: but `/`).
+    Many,
+    /// Any parts of a path, each with the `/` after it.
+    Parts,
+    /// Anything at all.
+    Rest,
+    /// `[a-z]`, `[^a-z]`.
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
+}
+
+/// A pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Glob {
+    tokens: Vec<Token>,
+    /// Whether `/` is matched by itself only.
+    path: bool,
+}
+
+impl Glob {
+    /// A pattern of the shell's parameter expansion: `*`, `?`, and `\` before a character that is
+    /// meant as it is.
+    pub fn shell(pattern: &str) -> Result<Self, String> {
+        let mut tokens = Vec::new();
+        let mut chars = pattern.chars();
+        while let Some(c) = chars.next() {
+            tokens.push(match c {
+                '*' => Token::Many,
+                '?' => Token::One,
+                '\\' => match chars.next() {
+                    Some(c @ ('*' | '?' | '\\' | '}' | '/')) => Token::Char(c),
+                    Some(c) => return Err(format!("`\\{c}` cannot be in a pattern")),
+                    None => return Err("a pattern cannot end with `\\`".to_owned()),
+                },
+                c => Token::Char(c),
+            });
+        }
+        Ok(Self { tokens, path: false })
+    }
+
+    /// A pattern of paths as Go's `filepath.Match` has them. With `doublestar`, a part `**` is any
+    /// number of parts.
+    pub fn path(pattern: &str, doublestar: bool) -> Result<Self, String> {
+        let mut tokens = Vec::new();
+        let chars: Vec<char> = pattern.chars().collect();
+        let mut at = 0;
+        while at < chars.len() {
+            let c = chars[at];
+            let first = at == 0;
+            at += 1;
+            tokens.push(match c {
+                '*' if doublestar && chars.get(at) == Some(&'*') => {
+                    while chars.get(at) == Some(&'*') {
+                        at += 1;
+                    }
+                    if chars.get(at) == Some(&'/') {
+                        at += 1;
+                    }
+                    // `**.o` means every path that ends so, as long as nothing else is special.
+                    let special = |c: &char| matches!(c, '*' | '?' | '[' | ']' | '\\');
+                    let suffix = first && chars[at - 1] != '/' && !chars[at..].iter().any(special);
+                    if at == chars.len() || suffix { Token::Rest } else { Token::Parts }
+                }
+                '*' => Token::Many,
+                '?' => Token::One,
+                '\\' => {
+                    let Some(next) = chars.get(at) else {
+                        return Err(format!("the pattern `{pattern}` ends with `\\`"));
+                    };
+                    at += 1;
+                    Token::Char(*next)
+                }
+                '[' => {
+                    let (class, next) = class(&chars, at)
+                        .ok_or_else(|| format!("`[` in the pattern `{pattern}` is not closed"))?;
+                    at = next;
+                    class
+                }
+                c => Token::Char(c),
+            });
+        }
+        Ok(Self { tokens, path: true })
+    }
+
+    /// Whether it matches all of a text.
+    pub fn matches(&self, text: &str) -> bool {
+        let text: Vec<char> = text.chars().collect();
+        self.ends(&text).last() == Some(&text.len())
+    }
+
+    /// Whether some text that begins with `folder/` can match.
+    pub fn may_match_below(&self, folder: &str) -> bool {
+        let text: Vec<char> = folder.chars().chain(['/']).collect();
+        !self.states(&text).is_empty()
+    }
+
+    /// The text without the shortest or longest beginning that matches.
+    pub fn without_prefix(&self, text: &str, longest: bool) -> String {
+        let chars: Vec<char> = text.chars().collect();
+        let ends = self.ends(&chars);
+        let end = if longest { ends.last() } else { ends.first() };
+        chars[end.copied().unwrap_or(0)..].iter().collect()
+    }
+
+    /// The text without the shortest or longest end that matches.
+    pub fn without_suffix(&self, text: &str, longest: bool) -> String {
+        let chars: Vec<char> = text.chars().rev().collect();
+        let tokens = self.tokens.iter().rev().cloned().collect();
+        let ends = Self { tokens, path: self.path }.ends(&chars);
+        let end = if longest { ends.last() } else { ends.first() };
+        chars[end.copied().unwrap_or(0)..].iter().rev().collect()
+    }
+
+    /// The text with the first (or each) longest match replaced.
+    pub fn replace(&self, text: &str, replacement: &str, all: bool) -> String {
+        if self.tokens.is_empty() {
+            return text.to_owned();
+        }
+        let chars: Vec<char> = text.chars().collect();
+        let mut out = String::new();
+        let mut at = 0;
+        while at < chars.len() {
+            match self.ends(&chars[at..]).last().copied().filter(|length| *length > 0) {
+                Some(length) => {
+                    out.push_str(replacement);
+                    at += length;
+                    if !all {
+                        break;
+                    }
+                }
+                None => {
+                    out.push(chars[at]);
+                    at += 1;
+                }
+            }
+        }
+        out.extend(&chars[at..]);
+        out
+    }
+
+    /// Where a match that begins with the text may end, in order.
+    fn ends(&self, text: &[char]) -> Vec<usize> {
+        let mut ends = Vec::new();
+        let mut states = self.closure(vec![false; self.tokens.len() + 1], 0);
+        for at in 0..=text.len() {
+            if states[self.tokens.len()] {
+                ends.push(at);
+            }
+            let Some(c) = text.get(at) else { break };
+            states = self.step(&states, *c);
+            if !states.contains(&true) {
+                break;
+            }
+        }
+        ends
+    }
+
+    /// How far into the pattern one may be after a text; empty if it cannot match.
+    fn states(&self, text: &[char]) -> Vec<usize> {
+        let mut states = self.closure(vec![false; self.tokens.len() + 1], 0);
+        for c in text {
+            states = self.step(&states, *c);
+        }
+        // What is matched already cannot match something longer.
+        (0..self.tokens.len()).filter(|at| states[*at]).collect()
+    }
+
+    /// Adds a state, and those behind tokens that may match nothing.
+    fn closure(&self, mut states: Vec<bool>, mut at: usize) -> Vec<bool> {
+        loop {
+            states[at] = true;
+            match self.tokens.get(at) {
+                Some(Token::Many | Token::Rest | Token::Parts) => at += 1,
+                _ => return states,
+            }
+        }
+    }
+
+    fn step(&self, states: &[bool], c: char) -> Vec<bool> {
+        let separator = self.path && c == '/';
+        let mut next = vec![false; states.len()];
+        for (at, token) in self.tokens.iter().enumerate().filter(|(at, _)| states[*at]) {
+            match token {
+                Token::Char(wanted) if *wanted == c => next = self.closure(next, at + 1),
+                Token::One if !separator => next = self.closure(next, at + 1),
+                Token::Class { negated, ranges } if !separator => {
+                    let inside = ranges.iter().any(|(low, high)| (*low..=*high).contains(&c));
+                    if inside != *negated {
+                        next = self.closure(next, at + 1);
+                    }
+                }
+                Token::Many if !separator => next = self.closure(next, at),
+                Token::Rest => next = self.closure(next, at),
+                // Inside parts one stays until the next `/`; only there it may end.
+                Token::Parts if separator => next = self.closure(next, at),
+                Token::Parts => next[at] = true,
+                _ => {}
+            }
+        }
+        next
+    }
+}
+
+/// The class that begins after `[`, and where the rest begins.
+fn class(chars: &[char], mut at: usize) -> Option<(Token, usize)> {
+    let negated = chars.get(at) == Some(&'^');
+    at += usize::from(negated);
+    let mut ranges = Vec::new();
+    let one = |at: &mut usize| {
+        let c = match chars.get(*at)? {
+            '\\' => {
+                *at += 1;
+                chars.get(*at)?
+            }
+            '-' | ']' => return None,
+            c => c,
+        };
+        *at += 1;
+        Some(*c)
+    };
+    loop {
+        if chars.get(at) == Some(&']') && !ranges.is_empty() {
+            return Some((Token::Class { negated, ranges }, at + 1));
+        }
+        let low = one(&mut at)?;
+        let mut high = low;
+        if chars.get(at) == Some(&'-') {
+            at += 1;
+            high = one(&mut at)?;
+        }
+        ranges.push((low, high));
+    }
+}
