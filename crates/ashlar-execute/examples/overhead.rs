@@ -1,5 +1,6 @@
-//! How long a command that does nothing takes: `overhead ROOT-FOLDER [RUNS]`, as root, with a
-//! Debian root whose owners begin at 524288. Prints the median and the extremes in milliseconds.
+//! How long a command that does nothing takes: `overhead ROOT-FOLDER [RUNS [image]]`, as root, with
+//! a Debian root whose owners begin at 524288; with `image` it is one in an image. Prints the median
+//! and the extremes in milliseconds.
 
 use std::path::Path;
 use std::process::{Command as Process, ExitCode};
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
     }
     let Some(folder) = arguments.first() else { return ExitCode::from(2) };
     let runs = arguments.get(1).and_then(|n| n.parse().ok()).unwrap_or(40);
-    match measure(Path::new(folder), runs) {
+    let image = arguments.get(2).is_some_and(|third| third == "image");
+    match measure(Path::new(folder), runs, image) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(folder: &Path, runs: usize) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(folder: &Path, runs: usize, image: bool) -> Result<(), Box<dyn std::error::Error>> {
     let place = tempfile::tempdir()?;
     let copy = place.path().join("copy");
     Process::new("cp").arg("-a").arg(folder).arg(&copy).status()?;
@@ -52,11 +54,11 @@ fn measure(folder: &Path, runs: usize) -> Result<(), Box<dyn std::error::Error>>
         source: None,
         mounts: Vec::new(),
         command: Command { arguments: vec!["/bin/true".into()], ..Command::default() },
-        keep: Keep::Outputs,
+        keep: if image { Keep::Changes } else { Keep::Outputs },
         timeout: None,
         many_ids: false,
         held_jobs: None,
-        view: View::Module,
+        view: if image { View::Image(Box::default()) } else { View::Module },
     };
     let jobs = Jobs::new(2)?;
     let mut times = Vec::new();

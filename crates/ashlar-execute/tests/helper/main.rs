@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ashlar_execute::trace::{Trace, internal_trace};
 use ashlar_execute::{
-    Cancel, Executor as _, Jobs, Keep, Kept, Outcome, Request, Rights, Root, Sandbox,
+    Cancel, Executor as _, ImageView, Jobs, Keep, Kept, Outcome, Request, Rights, Root, Sandbox,
     SandboxOptions, View, internal_sandbox, reexec_command, rights,
 };
 use ashlar_object::Command;
@@ -24,7 +24,8 @@ fn main() -> ExitCode {
         ["trace", program, arguments @ ..] => trace(program, arguments),
         ["run", store, script] => run(Path::new(store), script, false),
         ["run-many-ids", store, script] => run(Path::new(store), script, true),
-        ["run-image", store, script] => run_image(Path::new(store), script),
+        ["run-image", store, script] => run_image(Path::new(store), script, 0),
+        ["run-image-as", store, script] => run_image(Path::new(store), script, 1000),
         ["shell", store, script] => shell(Path::new(store), script),
         _ => ExitCode::from(2),
     }
@@ -52,7 +53,7 @@ fn run(store: &Path, script: &str, many_ids: bool) -> ExitCode {
 
 /// Runs a script in an image that has nothing but busybox and what the script makes, and prints
 /// how it ended; further on a terminal: a shell script in what it left when it failed.
-fn run_image(store: &Path, script: &str) -> ExitCode {
+fn run_image(store: &Path, script: &str, uid: u32) -> ExitCode {
     if rights() == Rights::Plain {
         let status = reexec_command().expect("unshare").status().expect("a process");
         return ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1));
@@ -62,7 +63,9 @@ fn run_image(store: &Path, script: &str) -> ExitCode {
     request.root = Root::Layers(vec![root]);
     request.keep = Keep::Changes;
     request.command.arguments[0] = "/bin/sh".into();
-    request.view = View::Image(Box::default());
+    let mut view = ImageView::default();
+    view.user.uid = uid;
+    request.view = View::Image(Box::new(view));
     let jobs = Jobs::new(2).expect("a pipe");
     let code = match sandbox.run(&request, &jobs, &Cancel::new()) {
         Ok(finished) => {
@@ -88,6 +91,8 @@ fn image_root(store: &Path, folder: &Path) -> Kept {
     for name in ["bin", "tmp", "etc"] {
         std::fs::create_dir_all(folder.join(name)).expect("a folder");
     }
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+    std::fs::set_permissions(folder.join("tmp"), open).expect("a mode");
     std::fs::copy("/bin/busybox", folder.join("bin/busybox")).expect("busybox");
     for name in ["sh", "sleep", "cat", "ls", "id", "stat", "rm", "mkdir", "chmod", "ln"] {
         std::os::unix::fs::symlink("busybox", folder.join("bin").join(name)).expect("a link");

@@ -4,6 +4,7 @@ mod changes;
 mod ends;
 mod mounts;
 mod sees;
+mod shell;
 mod users;
 
 use std::fs;
