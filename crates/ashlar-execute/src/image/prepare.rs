@@ -16,6 +16,9 @@ use crate::{ExecuteError, Keep, Kept, Request, Root};
 /// `/etc/hosts` of a sandbox without a network.
 const HOSTS: &[u8] = b"127.0.0.1\tlocalhost ashlar\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
+/// What is added to the machine's: its own name is none of the sandbox's.
+const OWN_NAME: &[u8] = b"\n127.0.0.1\tashlar\n";
+
 /// Where checkpoints are inside, and the folders of the workspace that they are.
 pub(crate) type Checkpoints = Vec<(String, PathBuf)>;
 
@@ -119,7 +122,12 @@ impl Mounts<'_, '_> {
         }
         for name in ["/etc/hosts", "/etc/resolv.conf"] {
             match std::fs::read(name) {
-                Ok(content) => self.file(name, &content, made, false),
+                Ok(mut content) => {
+                    if name == "/etc/hosts" {
+                        content.extend_from_slice(OWN_NAME);
+                    }
+                    self.file(name, &content, made, false);
+                }
                 // Then the image's own is seen.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(fail("read", Path::new(name))(e)),

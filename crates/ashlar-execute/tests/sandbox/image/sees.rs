@@ -112,7 +112,7 @@ fn sees_the_machines_network_when_it_may() {
         std::io::Write::write_all(&mut peer, b"from outside\n").unwrap();
     });
     let script = format!(
-        "nc -w 5 127.0.0.1 {port} </dev/null; cmp /etc/hosts /data/hosts && echo the same
+        "nc -w 5 127.0.0.1 {port} </dev/null; head -c $(wc -c </data/hosts) /etc/hosts | cmp - /data/hosts && echo the same; tail -n 1 /etc/hosts
          echo 10.0.0.1 other >>/etc/hosts; echo >>/etc/resolv.conf"
     );
     let mut layers = base(&fixture);
@@ -125,7 +125,7 @@ fn sees_the_machines_network_when_it_may() {
     view(&mut asked).network = Network::Machine;
     let (outcome, log) = fixture.run(&asked);
     answering.join().unwrap();
-    assert_eq!(log, "from outside\nthe same\n");
+    assert_eq!(log, "from outside\nthe same\n127.0.0.1\tashlar\n");
     let Outcome::Succeeded(kept) = outcome else { panic!("{outcome:?}") };
     assert_eq!(paths(&kept.tree), Vec::<String>::new());
     assert!(!std::fs::read_to_string("/etc/hosts").unwrap().contains("10.0.0.1 other"));
