@@ -150,11 +150,17 @@ impl Sandbox {
                 let made = std::fs::read(&list).map_err(fail("read", &list))?;
                 let (upper, owner) = (prepared.folder().join("root"), self.options.owner_base);
                 let layers = Layers::new(trees.iter().map(|kept| &kept.tree));
-                match request.view {
-                    View::Module => layers.clean(&upper, &made, owner)?,
-                    View::Image(_) => layers.clean_image(&upper, &made, owner)?,
-                }
-                ("root", Capture::Layer)
+                let how = match request.view {
+                    View::Module => {
+                        layers.clean(&upper, &made, owner)?;
+                        Capture::Layer
+                    }
+                    View::Image(_) => {
+                        layers.clean_image(&upper, &made, owner)?;
+                        Capture::ImageLayer
+                    }
+                };
+                ("root", how)
             }
         };
         match self.store.keep_folder(&prepared.folder().join(folder), how) {

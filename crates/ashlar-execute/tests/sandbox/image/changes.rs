@@ -130,9 +130,38 @@ fn special_modes_are_kept() {
 }
 
 #[test]
+fn hard_links_are_kept_and_equal_files_are_not_linked() {
+    let fixture = Fixture::new();
+    let tree = changed(
+        &fixture,
+        "cd /data; echo n >n; ln n m; ln one uno; echo n >equal; ln two a; rm a; ln -s one soft",
+    );
+    assert_eq!(
+        paths(&tree),
+        ["data", "data/equal", "data/m", "data/n", "data/one", "data/soft", "data/uno"]
+    );
+    let links: Vec<Vec<String>> =
+        tree.links().iter().map(|all| all.iter().map(ToString::to_string).collect()).collect();
+    assert_eq!(links, [["data/m", "data/n"], ["data/one", "data/uno"]]);
+    let same = "cd /data; for other in m equal one; do test n -ef $other && echo n and $other; done
+         test one -ef uno && echo one and uno";
+    assert_eq!(seen_after(&fixture, tree, same), "n and m\none and uno\n");
+}
+
+#[test]
+fn what_no_layer_can_hold_is_named() {
+    let fixture = Fixture::new();
+    let (outcome, _) = fixture.run(&on(base(&fixture), "mkfifo /data/pipe"));
+    let ashlar_execute::Outcome::Unkeepable(text) = outcome else { panic!("{outcome:?}") };
+    assert!(text.starts_with("data/pipe is "), "{text}");
+}
+
+#[test]
 fn the_same_twice_is_the_same_bytes() {
     let fixture = Fixture::new();
-    let asked: Request =
-        on(base(&fixture), "date +%N >/dev/null; echo x >/data/new; mkfifo /data/pipe");
+    let asked: Request = on(
+        base(&fixture),
+        "date +%N >/dev/null; echo x >/data/new; nc -l -p 80 >/data/port & kill $!; ln /data/new /data/newer",
+    );
     assert_eq!(fixture.kept(&asked).digest(), fixture.kept(&asked).digest());
 }
