@@ -29,6 +29,11 @@ pub(crate) fn check(globals: &[Statement], stages: &[WrittenStage], report: &mut
         secrets(statement, report);
     }
     for (number, stage) in stages.iter().enumerate() {
+        if let Body::From { image, .. } = &stage.from.body
+            && !image.text.contains(['$', '\\', '"', '\''])
+        {
+            report.take(reference::base(&image.text, image.span, number, stages));
+        }
         let mut last: BTreeMap<&'static str, &Statement> = BTreeMap::new();
         for outer in &stage.statements {
             let statement = match &outer.body {

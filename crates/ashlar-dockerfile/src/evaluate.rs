@@ -6,7 +6,7 @@ mod scope;
 mod settings;
 mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ashlar_recipe::{Problem, Problems, nearest};
 
@@ -138,26 +138,18 @@ impl Evaluation<'_, '_> {
     fn select(&mut self, target: usize) {
         let file = self.known.file;
         let mut wanted = vec![target];
+        let mut seen = BTreeSet::new();
         while let Some(number) = wanted.pop() {
-            let Some(stage) = file.stages.get(number).filter(|_| !self.plans.contains_key(&number))
-            else {
+            let Some(stage) = file.stages.get(number).filter(|_| seen.insert(number)) else {
                 continue;
             };
+            wanted.extend(sources(&stage.statements, number, file));
             let plan = self.plan(number, stage);
             let Some(plan) = self.report.take(plan) else { continue };
             if let Base::Stage(base) = plan.base {
                 wanted.push(base);
             }
-            for statement in plan.triggers.iter().chain(&stage.statements) {
-                for (name, span) in reference::of(statement) {
-                    // Mistakes in names come up again where the instruction is read.
-                    if let Ok(Name::Stage(from)) =
-                        reference::from(&name, span, number, &file.stages)
-                    {
-                        wanted.push(from);
-                    }
-                }
-            }
+            wanted.extend(sources(&plan.triggers, number, file));
             self.plans.insert(number, plan);
         }
     }
@@ -297,6 +289,21 @@ impl Evaluation<'_, '_> {
         let target = stages.len().saturating_sub(1);
         Image { stages, target, warnings: Vec::new() }
     }
+}
+
+/// The stages that instructions of the stage `number` take files from.
+fn sources<'s>(
+    statements: &'s [Statement],
+    number: usize,
+    file: &'s Dockerfile,
+) -> impl Iterator<Item = usize> + 's {
+    statements.iter().flat_map(reference::of).filter_map(move |(name, span)| {
+        // Mistakes in names come up where the instruction is read.
+        match reference::from(&name, span, number, &file.stages) {
+            Ok(Name::Stage(stage)) => Some(stage),
+            _ => None,
+        }
+    })
 }
 
 /// One instruction that a base asks for.

@@ -257,7 +257,7 @@ fn heredoc_names(text: &str, rest: usize) -> Vec<(Range<usize>, String, bool, bo
             continue;
         }
         let (unquoted, quoted) = words::unquote(name);
-        if !unquoted.is_empty() && !unquoted.contains(char::is_whitespace) {
+        if !unquoted.is_empty() {
             found.push((range, unquoted, !quoted, chomp));
         }
     }

@@ -104,8 +104,8 @@ fn elsewhere(name: &str, span: Span, stages: &[WrittenStage]) -> Result<Name, Mi
             "module" if simple => return Ok(Name::Module(rest.to_owned())),
             "base" if simple => return Ok(Name::Debian(rest.to_owned())),
             "module" | "base" => {
-                return Err(wrong(format!("`{rest}` cannot be the name of a {kind}"))
-                    .help(format!("for example `{kind}:debian`")));
+                return Err(wrong(format!("`{name}` names no {kind} of the project"))
+                    .help(format!("write `{kind}:` and the name of a {kind}")));
             }
             "oci" if !rest.is_empty() => return Ok(Name::Image(name.to_owned())),
             "docker-archive" | "docker-daemon" | "containers-storage" | "dir" | "oci-archive" => {

@@ -247,13 +247,21 @@ impl Parts<'_> {
         }
     }
 
+    /// The words of the rest, which may have quotes.
+    fn quoted(&self) -> Result<Vec<std::ops::Range<usize>>, Mistake> {
+        let (ranges, open) = words::quoted_words(&self.line.text, self.rest, self.escape);
+        let Some(open) = open else { return Ok(ranges) };
+        Err(Mistake::new(self.line.place(open..open + 1), "this quote does not end")
+            .help(format!("close it, or put `{}` before it if it is meant as it is", self.escape)))
+    }
+
     fn plain(&self) -> Vec<Word> {
         let ranges = words::plain_words(&self.line.text, self.rest);
         ranges.into_iter().map(|range| self.word(range)).collect()
     }
 
     fn one(&self, what: &str) -> Result<Word, Mistake> {
-        let ranges = words::quoted_words(&self.line.text, self.rest, self.escape);
+        let ranges = self.quoted()?;
         match ranges.get(1) {
             Some(second) => {
                 let message = format!("`{}` takes one {what}", self.keyword.name());
@@ -310,7 +318,7 @@ impl Parts<'_> {
     }
 
     fn arg(&self) -> Result<Body, Mistake> {
-        let ranges = words::quoted_words(&self.line.text, self.rest, self.escape);
+        let ranges = self.quoted()?;
         if ranges.is_empty() {
             return Err(self.needs("a name", "VERSION=1.2"));
         }
@@ -326,7 +334,7 @@ impl Parts<'_> {
 
     fn pairs(&self, example: &str) -> Result<Pairs, Mistake> {
         let text = &self.line.text;
-        let ranges = words::quoted_words(text, self.rest, self.escape);
+        let ranges = self.quoted()?;
         let Some(first) = ranges.first().cloned() else {
             return Err(self.needs("a name and a value", example));
         };

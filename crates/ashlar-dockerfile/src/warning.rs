@@ -29,22 +29,14 @@ pub enum Rule {
     SecretsUsedInArgOrEnv,
     /// A variable that nothing sets.
     UndefinedVariable,
-    /// An argument of `FROM` without a default.
-    InvalidDefaultArgInFrom,
     /// A relative `WORKDIR` that nothing comes before.
     WorkdirRelativePath,
-    /// `--platform` of `FROM` with a fixed value.
-    FromPlatformFlagConstDisallowed,
     /// `FROM --platform=$TARGETPLATFORM`: that is so anyway.
     RedundantTargetPlatform,
     /// `EXPOSE` with an address of the machine.
     ExposeInvalidFormat,
     /// A text that looks like the exec form and is none.
     InvalidExecForm,
-    /// A trigger that nothing will ever run.
-    Trigger,
-    /// A directive that Ashlar does not follow (`# syntax=`).
-    IgnoredDirective,
 }
 
 impl Rule {
@@ -64,14 +56,10 @@ impl Rule {
             Self::JsonArgsRecommended => "JSONArgsRecommended",
             Self::SecretsUsedInArgOrEnv => "SecretsUsedInArgOrEnv",
             Self::UndefinedVariable => "UndefinedVar",
-            Self::InvalidDefaultArgInFrom => "InvalidDefaultArgInFrom",
             Self::WorkdirRelativePath => "WorkdirRelativePath",
-            Self::FromPlatformFlagConstDisallowed => "FromPlatformFlagConstDisallowed",
             Self::RedundantTargetPlatform => "RedundantTargetPlatform",
             Self::ExposeInvalidFormat => "ExposeInvalidFormat",
             Self::InvalidExecForm => "InvalidExecForm",
-            Self::Trigger => "Trigger",
-            Self::IgnoredDirective => "IgnoredDirective",
         }
     }
 }

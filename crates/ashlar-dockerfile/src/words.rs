@@ -3,11 +3,16 @@
 use std::ops::Range;
 
 /// The words of `ENV`, `LABEL` and `ARG` in `text[from..]`: separated by spaces outside quotes.
-/// Quotes and escapes are still in them.
-pub(crate) fn quoted_words(text: &str, from: usize, escape: char) -> Vec<Range<usize>> {
+/// Quotes and escapes are still in them. Also where a quote begins that does not end.
+pub(crate) fn quoted_words(
+    text: &str,
+    from: usize,
+    escape: char,
+) -> (Vec<Range<usize>>, Option<usize>) {
     let mut words = Vec::new();
     let mut start = None;
     let mut quote = None;
+    let mut opened = from;
     let mut chars = text[from..].char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         let at = from + at;
@@ -16,7 +21,10 @@ pub(crate) fn quoted_words(text: &str, from: usize, escape: char) -> Vec<Range<u
                 words.extend(start.take().map(|start| start..at));
                 continue;
             }
-            (None, '\'' | '"') => quote = Some(c),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                opened = at;
+            }
             (Some(q), c) if q == c => quote = None,
             // Nothing can be escaped between single quotes.
             (q, c) if c == escape && q != Some('\'') => {
@@ -27,7 +35,7 @@ pub(crate) fn quoted_words(text: &str, from: usize, escape: char) -> Vec<Range<u
         start.get_or_insert(at);
     }
     words.extend(start.map(|start| start..text.len()));
-    words
+    (words, quote.map(|_| opened))
 }
 
 /// The words of a shell's line in `text[from..]`; spaces after `<<` belong to its word.

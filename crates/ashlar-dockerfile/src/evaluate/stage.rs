@@ -369,8 +369,9 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
 
 /// Refuses paths of Windows.
 pub(super) fn refuse_windows(written: &str, word: &Word) -> Result<(), Mistake> {
-    if path::is_windows(written) {
-        return Err(Mistake::new(word.span, format!("`{written}` is a path of Windows"))
+    // What is written may lose its `\` when it is expanded.
+    if path::is_windows(written) || path::is_windows(&word.text) {
+        return Err(Mistake::new(word.span, format!("`{}` is a path of Windows", word.text))
             .help("images are for Linux; write a path with `/`"));
     }
     Ok(())

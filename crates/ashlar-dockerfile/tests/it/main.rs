@@ -1,8 +1,11 @@
 //! Dockerfiles as tables: what is written, and what it means by the reference.
 
+mod arbitrary;
 mod configuration;
 mod copying;
+mod corpus;
 mod expansion;
+mod mistakes;
 mod running;
 mod stages;
 

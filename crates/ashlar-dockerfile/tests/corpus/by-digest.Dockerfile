@@ -1,0 +1,3 @@
+FROM registry.example.test/library/debian@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+FROM localhost:5000/x/y:1.2-rc.1_z@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef AS other
+RUN x

@@ -1,0 +1,8 @@
+FROM debian:12
+RUN apt-get update \
+
+    && apt-get install -y \
+
+       curl
+
+CMD ["bash"]
