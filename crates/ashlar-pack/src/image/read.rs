@@ -80,8 +80,7 @@ pub fn read_layer(
     let mut blob = Blob::new(bytes, &count);
     let (tree, diff_id, compression) = {
         let (inner, compression) = unpacked(&mut blob).map_err(PackError::Read)?;
-        let most = bounds.bytes;
-        let mut plain = Plain { inner, hasher: Hasher::new(), taken: &count, given: 0, most };
+        let mut plain = Plain { inner, hasher: Hasher::new(), taken: &count, given: 0 };
         let tree = read_tar(&mut plain, Rules::Layer, bounds, keep)?;
         (tree, plain.hasher.finish().hash, compression)
     };
@@ -100,6 +99,7 @@ pub fn read_tar(
     bounds: &Bounds,
     keep: &mut Keep<'_>,
 ) -> Result<Tree, PackError> {
+    let plain: &mut dyn Read = &mut Bounded { inner: plain, left: bounds.bytes };
     let mut reader = Reader { rules, bounds, keep, grown: Grown::default(), bytes: 0, details: 0 };
     while let Next::Entry(header) = next(plain)? {
         reader.entry(&header, plain)?;
@@ -115,7 +115,6 @@ struct Plain<'a> {
     hasher: Hasher,
     taken: &'a Cell<u64>,
     given: u64,
-    most: u64,
 }
 
 /// Beyond this many bytes, the ratio below holds.
@@ -130,12 +129,24 @@ impl Read for Plain<'_> {
         let count = self.inner.read(out)?;
         self.hasher.update(&out[..count]);
         self.given += count as u64;
-        if self.given > self.most {
-            return Err(past(format!("it unpacks to more than {} bytes", self.most)));
-        }
         if self.given > RATIO_FROM && self.given / RATIO > self.taken.get() {
             return Err(past(format!("it unpacks to more than {RATIO} times its size")));
         }
+        Ok(count)
+    }
+}
+
+/// An archive of which only so much is read.
+struct Bounded<'a> {
+    inner: &'a mut dyn Read,
+    left: u64,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(out)?;
+        self.left = (self.left.checked_sub(count as u64))
+            .ok_or_else(|| past("it unpacks to more bytes than may be read".to_owned()))?;
         Ok(count)
     }
 }

@@ -6,6 +6,8 @@ mod checked;
 mod checking;
 mod damage;
 mod fetching;
+mod foreign;
+mod hostile;
 mod images;
 mod revisions;
 mod strategies;

@@ -14,7 +14,7 @@ use ashlar_object::{
 use ashlar_pack::{Contents, Limits, Packing, Stack, Toc, plan};
 
 /// Contents by their digest.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pool(HashMap<Digest, Vec<u8>>);
 
 impl Pool {

@@ -181,7 +181,7 @@ fn revisions(pool: &mut Pool) -> Vec<Tree> {
     vec![first, second, third, fourth]
 }
 
-fn without(tree: &Tree, paths: &[&str]) -> Tree {
+pub fn without(tree: &Tree, paths: &[&str]) -> Tree {
     fn take(dir: &Dir, names: &[ashlar_object::Name]) -> Dir {
         let mut dir = dir.clone();
         match names {
