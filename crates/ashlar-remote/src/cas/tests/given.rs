@@ -1,6 +1,7 @@
 //! Results to send, and remotes to send them to.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,16 +27,21 @@ pub fn key(label: &str) -> StepKey {
     StepKey(Digest::of(label.as_bytes()).hash)
 }
 
-/// A result with these files, and an empty file, a link and a folder besides, kept in a store.
+/// A result with these files, a second name of the first, and an empty file, a link and a folder
+/// besides, kept in a store.
 pub fn result(store: &dyn Store, label: &str, files: &[&[u8]]) -> Publication {
     let name = |text: &str| Name::new(text.as_bytes()).unwrap();
-    let mut inner = BTreeMap::new();
+    let (mut inner, mut outer) = (BTreeMap::new(), BTreeMap::new());
     for (index, content) in files.iter().enumerate() {
         let digest = put(store, content).unwrap();
         let meta = if index % 2 == 0 { Meta::FILE } else { Meta::EXECUTABLE };
-        inner.insert(name(&format!("file-{index}")), Node::File(File::new(digest, meta)));
+        let link = (index == 0).then_some(NonZeroU32::MIN);
+        let file = Node::File(File { digest, meta, link });
+        if index == 0 {
+            outer.insert(name("also"), file.clone());
+        }
+        inner.insert(name(&format!("file-{index}")), file);
     }
-    let mut outer = BTreeMap::new();
     outer.insert(name("empty"), Node::File(File::new(Digest::EMPTY, Meta::FILE)));
     let link = Symlink {
         target: b"usr/file-0".as_slice().into(),

@@ -12,6 +12,7 @@ use ashlar_object::{
     ActionResult, Digest, File, Meta, Node, RelPath, StepKey, Symlink, Time, Tree,
 };
 use ashlar_store::{Found, MemoryStore, Publication, Remote, Store, Watch, read, read_tree};
+use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -156,9 +157,42 @@ pub(super) fn mutate(store: &dyn Store, tree: &Tree, dice: &mut Dice) -> Tree {
                 Node::File(File::new(digest, Meta { mode, extra: None }))
             }
         };
+        // By the content, so that the dice fall as they would without.
+        if let Node::File(file) = &node
+            && let [0..64, number, place, ..] = file.digest.hash
+        {
+            let link = NonZeroU32::new(1 + u32::from(number % 2));
+            let linked = Node::File(File { link, ..file.clone() });
+            let also = RelPath::parse(format!("also/{}", place % 20).as_bytes()).unwrap();
+            tree = tree.with(&also, linked.clone()).with(&path, linked);
+            continue;
+        }
         tree = tree.with(&path, node);
     }
-    tree
+    tree.with_canonical_links()
+}
+
+#[test]
+fn files_with_several_names_are_brought_as_such() {
+    let (depot, here) = (MemoryDepot::default(), MemoryStore::new());
+    let path = |text: &str| RelPath::parse(text.as_bytes()).unwrap();
+    let link = NonZeroU32::new(1);
+    let digest = ashlar_store::put(&here, &[b'g'; 100_000]).unwrap();
+    let git = Node::File(File { link, ..File::new(digest, Meta::EXECUTABLE) });
+    let mut tree = tree(&here, &[("etc/motd", b"hello")]);
+    for names in [&["bin/git", "lib/git", "lib/git-add"][..], &["lib/git-diff"]] {
+        names.iter().for_each(|name| tree.put(&path(name), git.clone()));
+        let publication = publication(&here, &tree, names[0]);
+        push(&remote(&depot), &here, &publication);
+        let there = MemoryStore::new();
+        let (_, said) = pull(&remote(&depot), &there, &found(&publication));
+        assert!(
+            read_tree(&there, &publication.result.outputs).unwrap() == Some(tree.clone()),
+            "{said:?}"
+        );
+        assert_complete(&there, &publication, &tree);
+        assert_eq!(read(&there, &digest).unwrap().unwrap(), [b'g'; 100_000]);
+    }
 }
 
 #[test]
