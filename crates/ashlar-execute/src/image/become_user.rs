@@ -31,6 +31,9 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
+/// The last signal that is not a real-time one, which nobody has ignored.
+const LAST_SIGNAL: i32 = 31;
+
 /// Where programs are looked for when the environment has no `PATH`.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -49,9 +52,12 @@ pub(super) fn run(
     if !spec.terminal {
         rustix::process::setsid().map_err(|e| failure("make a session", e))?;
     }
-    // This program ignores it, and what it starts would too.
-    // SAFETY: the default action is no code of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    // This program ignores SIGPIPE, and who has a terminal also what is typed there; what is
+    // started would as well.
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: the default action is no code of ours. Where it cannot be set it is in force.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     if let Err(error) = rustix::process::chdir(spec.directory.as_str()) {
         give_up(126, &format!("cannot enter the working directory {}: {error}", spec.directory));
     }

@@ -67,12 +67,16 @@ pub(crate) fn start(spec: &Spec, image: &ImageSpec, fds: Vec<OwnedFd>) -> Result
         || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failure("make a pipe", e));
     let (said, mut say) = pipe().map(|(a, b)| (std::fs::File::from(a), std::fs::File::from(b)))?;
     let (alive, held) = pipe()?;
+    // The first process waits for signals, so none is lost between two looks, nor before the
+    // first: a first process without a handler is not even told.
+    let waited = Signals::of(&[libc::SIGTERM, libc::SIGCHLD]);
+    waited.block(libc::SIG_BLOCK)?;
     // SAFETY: this process has one thread, so the child may do whatever a process may.
     match unsafe { libc::fork() } {
         -1 => Err(failure("make a process", std::io::Error::last_os_error())),
         0 => {
             drop((said, held));
-            let code = match live(spec, image, fds, &alive) {
+            let code = match live(spec, image, fds, &alive, &waited) {
                 Ok(()) => 0,
                 Err(failure) => {
                     let text = serde_json::to_vec(&failure).unwrap_or_default();
@@ -85,13 +89,20 @@ pub(crate) fn start(spec: &Spec, image: &ImageSpec, fds: Vec<OwnedFd>) -> Result
             unsafe { libc::_exit(code) }
         }
         pid => {
+            waited.block(libc::SIG_UNBLOCK)?;
             let pid = Pid::from_raw(pid).ok_or_else(|| failure("make a process", Errno::SRCH))?;
             Ok(First { pid, said, _held: held })
         }
     }
 }
 
-fn live(spec: &Spec, image: &ImageSpec, fds: Vec<OwnedFd>, alive: &OwnedFd) -> Result<(), Failure> {
+fn live(
+    spec: &Spec,
+    image: &ImageSpec,
+    fds: Vec<OwnedFd>,
+    alive: &OwnedFd,
+    waited: &Signals,
+) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|e| failure("ask to die with the parent", e))?;
     // From here on this process dies with its parent. Has this happened already?
@@ -109,9 +120,6 @@ fn live(spec: &Spec, image: &ImageSpec, fds: Vec<OwnedFd>, alive: &OwnedFd) -> R
     }
     system::enter_root()?;
 
-    // Signals are waited for, so none of them is lost between two looks.
-    let waited = Signals::of(&[libc::SIGTERM, libc::SIGCHLD]);
-    waited.block(libc::SIG_BLOCK)?;
     let (failed, say) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failure("make a pipe", e))?;
     // SAFETY: as above.
@@ -138,7 +146,7 @@ fn live(spec: &Spec, image: &ImageSpec, fds: Vec<OwnedFd>, alive: &OwnedFd) -> R
     if let Ok(failure) = serde_json::from_slice(&text) {
         return Err(failure);
     }
-    let code = attend(command, &waited)?;
+    let code = attend(command, waited)?;
     std::fs::File::from(status)
         .write_all(format!("{{ \"exit-code\": {code} }}\n").as_bytes())
         .map_err(|e| failure("say how the command ended", e))
@@ -152,8 +160,8 @@ fn attend(command: Pid, waited: &Signals) -> Result<i32, Failure> {
     loop {
         if waited.next()? == libc::SIGTERM {
             stopping = true;
-            // A shell would end at once and leave its `make` alone, so everybody is told; nobody
-            // being left is no failure.
+            // A shell would end at once and leave its `make` alone, so everybody is told: the
+            // group of number 1 stands for all. Nobody being left is no failure.
             let _ = rustix::process::kill_process_group(Pid::INIT, Signal::TERM);
         }
         loop {
