@@ -94,6 +94,14 @@ fn what_was_only_touched_or_written_anew_is_no_change() {
 }
 
 #[test]
+fn other_bytes_of_the_same_length_and_other_targets_are_changes() {
+    let fixture = Fixture::new();
+    let tree = changed(&fixture, "printf DATA/one >/data/one; ln -sfn busyboy /bin/ls");
+    assert_eq!(paths(&tree), ["bin", "bin/ls", "data", "data/one"]);
+    assert_eq!(content(&fixture, &tree, "data/one"), "DATA/one");
+}
+
+#[test]
 fn other_modes_and_owners_are_changes() {
     let fixture = Fixture::new();
     let tree =

@@ -31,7 +31,8 @@ fn is_in_a_container_of_its_own() {
          ls /proc | grep -c '^[0-9]*$'; ls /sys
          readlink /proc/self/fd/0; tty || true
          echo x >/dev/null; head -c 3 /dev/zero | wc -c; echo shared >/dev/shm/file
-         for file in /proc/sys/kernel/hostname /proc/sys/vm/swappiness /proc/sysrq-trigger /sys/x; do
+         for file in /proc/sys/kernel/hostname /proc/sys/vm/swappiness /proc/sysrq-trigger /sys/x \
+                     /proc/sys/net/ipv4/ip_forward; do
              if (echo x >$file) 2>/dev/null; then echo wrote $file; fi
          done
          mount -t tmpfs none /data 2>/dev/null && echo mounted
