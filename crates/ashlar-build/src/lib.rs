@@ -13,6 +13,8 @@ mod event;
 mod expect;
 mod failure;
 mod front;
+#[expect(dead_code, reason = "the steps of images will use it")]
+pub(crate) mod image;
 mod lock;
 mod lookup;
 mod memo;

@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pack", &["object"]),
     ("remote", &["object", "pack", "store"]),
     ("testbed", &[]),
-    ("build", &["execute", "object", "plan", "recipe", "source", "store"]),
+    ("build", &["dockerfile", "execute", "object", "pack", "plan", "recipe", "source", "store"]),
     ("dropin", &["build", "execute", "object", "recipe", "source", "store"]),
     (
         "cli",
