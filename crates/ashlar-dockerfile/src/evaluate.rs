@@ -172,6 +172,10 @@ impl Evaluation<'_, '_> {
             platform = value.parse().map_err(|error: crate::PlatformError| {
                 Mistake::new(flag.span, error.to_string())
             })?;
+            if platform.os != "linux" {
+                let message = format!("`{platform}` is no platform that can be built for");
+                return Err(Mistake::new(flag.span, message).help("only Linux is supported"));
+            }
             if word.text == "$TARGETPLATFORM" || word.text == "${TARGETPLATFORM}" {
                 let message = "`--platform=$TARGETPLATFORM` says what is so anyway";
                 let mistake = Mistake::new(flag.span, message).help("leave it out");
@@ -181,7 +185,7 @@ impl Evaluation<'_, '_> {
         let place = Word { text: name.clone(), span: image.span };
         let base = match reference::base(&name, image.span, number, &file.stages)? {
             Name::Stage(stage) => Base::Stage(stage),
-            Name::Scratch | Name::Context => Base::Scratch,
+            Name::Scratch => Base::Scratch,
             Name::Module(name) => Base::Module(name),
             Name::Debian(name) => Base::Debian(name),
             Name::Image(reference) => Base::Image { reference, platform: platform.clone() },
@@ -331,7 +335,6 @@ fn trigger(text: &str, escape: char, place: &Word, line: usize) -> Result<Statem
 /// What a name in `--from` means, with the index of a stage among those that are needed.
 fn from_of(name: Name, indexes: &BTreeMap<usize, usize>, platform: &Platform) -> From {
     match name {
-        Name::Context => From::Context,
         Name::Scratch => From::Scratch,
         // One that is missing has been refused at its own `FROM`, and nothing comes of the whole.
         Name::Stage(number) => From::Stage(indexes.get(&number).copied().unwrap_or(usize::MAX)),

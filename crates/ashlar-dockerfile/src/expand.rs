@@ -8,6 +8,9 @@ const DEPTH: usize = 32;
 /// A result longer than this many bytes is refused.
 const LENGTH: usize = 1 << 20;
 
+/// Patterns and values that would take more steps than this are refused.
+const EFFORT: usize = 1 << 28;
+
 /// A word with its variables put in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expanded {
@@ -200,8 +203,8 @@ impl Expansion<'_> {
             '#' | '%' => {
                 let longest = self.next_if(modifier);
                 let pattern = self.until(Some('}'), true)?;
-                let glob = Glob::shell(&pattern)?;
                 let value = self.or_unset(&name, value);
+                let glob = pattern_for(&pattern, &value)?;
                 Ok(if modifier == '#' {
                     glob.without_prefix(&value, longest)
                 } else {
@@ -212,8 +215,8 @@ impl Expansion<'_> {
                 let all = self.next_if('/');
                 let pattern = self.until(Some('/'), true)?;
                 let replacement = self.until(Some('}'), false)?;
-                let glob = Glob::shell(&pattern)?;
                 let value = self.or_unset(&name, value);
+                let glob = pattern_for(&pattern, &value)?;
                 let result = glob.replace(&value, &replacement, all);
                 if result.len() > LENGTH {
                     return Err("the result is longer than 1 MiB".to_owned());
@@ -292,4 +295,13 @@ impl Expansion<'_> {
         }
         self.chars[start..self.at].iter().collect()
     }
+}
+
+/// A pattern, unless it would take too long to find it in a value.
+fn pattern_for(pattern: &str, value: &str) -> Result<Glob, String> {
+    let glob = Glob::shell(pattern)?;
+    if glob.effort(value) > EFFORT {
+        return Err("the value is too long for a pattern".to_owned());
+    }
+    Ok(glob)
 }

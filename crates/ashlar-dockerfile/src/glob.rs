@@ -25,9 +25,28 @@ pub(crate) struct Glob {
     tokens: Vec<Token>,
     /// Whether `/` is matched by itself only.
     path: bool,
+    /// What every match begins and ends with. Most paths fit neither, and are done with.
+    prefix: String,
+    suffix: String,
 }
 
 impl Glob {
+    fn new(tokens: Vec<Token>, path: bool) -> Self {
+        let literal = |token: &Token| match token {
+            Token::Char(c) => Some(*c),
+            _ => None,
+        };
+        let prefix = tokens.iter().map_while(literal).collect();
+        let suffix: Vec<char> = tokens.iter().rev().map_while(literal).collect();
+        Self { prefix, suffix: suffix.into_iter().rev().collect(), tokens, path }
+    }
+
+    /// How many steps it may take, at most, to replace what it matches in a text.
+    pub fn effort(&self, text: &str) -> usize {
+        let length = text.len() + 1;
+        length.saturating_mul(length).saturating_mul(self.tokens.len() + 1)
+    }
+
     /// A pattern of the shell's parameter expansion: `*`, `?`, and `\` before a character that is
     /// meant as it is.
     pub fn shell(pattern: &str) -> Result<Self, String> {
@@ -45,7 +64,7 @@ impl Glob {
                 c => Token::Char(c),
             });
         }
-        Ok(Self { tokens, path: false })
+        Ok(Self::new(tokens, false))
     }
 
     /// A pattern of paths as Go's `filepath.Match` has them. With `doublestar`, a part `**` is any
@@ -89,11 +108,14 @@ impl Glob {
                 c => Token::Char(c),
             });
         }
-        Ok(Self { tokens, path: true })
+        Ok(Self::new(tokens, true))
     }
 
     /// Whether it matches all of a text.
     pub fn matches(&self, text: &str) -> bool {
+        if !text.starts_with(&self.prefix) || !text.ends_with(&self.suffix) {
+            return false;
+        }
         let text: Vec<char> = text.chars().collect();
         self.ends(&text).last() == Some(&text.len())
     }
@@ -116,7 +138,7 @@ impl Glob {
     pub fn without_suffix(&self, text: &str, longest: bool) -> String {
         let chars: Vec<char> = text.chars().rev().collect();
         let tokens = self.tokens.iter().rev().cloned().collect();
-        let ends = Self { tokens, path: self.path }.ends(&chars);
+        let ends = Self::new(tokens, self.path).ends(&chars);
         let end = if longest { ends.last() } else { ends.first() };
         chars[end.copied().unwrap_or(0)..].iter().rev().collect()
     }

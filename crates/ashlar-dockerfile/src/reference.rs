@@ -10,7 +10,6 @@ use crate::written::Statement;
 /// What a name means. Stages are numbered as in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    Context,
     Scratch,
     Stage(usize),
     Module(String),
@@ -67,10 +66,8 @@ pub(crate) fn from(
             _ => format!("the stages before this one are 0 to {}", number - 1),
         }));
     }
-    match lower.as_str() {
-        "scratch" => return Ok(Name::Scratch),
-        "context" => return Ok(Name::Context),
-        _ => {}
+    if lower == "scratch" {
+        return Ok(Name::Scratch);
     }
     if !name.contains([':', '/', '@', '.']) {
         let mistake = Mistake::new(span, format!("no stage before this one is called `{name}`"));

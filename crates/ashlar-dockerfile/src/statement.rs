@@ -21,7 +21,7 @@ fn read_from(
     from: usize,
     trigger: bool,
 ) -> Result<Statement, Mistake> {
-    let end = line.text[from..].find(char::is_whitespace).map_or(line.text.len(), |at| from + at);
+    let end = line.text[from..].find(words::is_space).map_or(line.text.len(), |at| from + at);
     let word = &line.text[from..end];
     let written = Word { text: word.to_owned(), span: line.place(from..end) };
     let Some(keyword) = Keyword::of(word) else {
@@ -107,7 +107,7 @@ fn check_flags(
             return Err(Mistake::new(span, format!("`--{name}` is either true or false")));
         }
         let repeatable = matches!(name.as_str(), "mount" | "exclude");
-        if let Some(first) = checked.iter().find(|flag| flag.name == name && !repeatable) {
+        if !repeatable && let Some(first) = checked.iter().find(|flag| flag.name == name) {
             return Err(Mistake::new(span, format!("`--{name}` is given twice"))
                 .and(first.span, "the first one is here")
                 .help("leave one of them out"));

@@ -2,6 +2,11 @@
 
 use std::ops::Range;
 
+/// What separates words outside quotes. Other spaces of Unicode are part of a word.
+pub(crate) fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
+}
+
 /// The words of `ENV`, `LABEL` and `ARG` in `text[from..]`: separated by spaces outside quotes.
 /// Quotes and escapes are still in them. Also where a quote begins that does not end.
 pub(crate) fn quoted_words(
@@ -98,7 +103,7 @@ pub(crate) fn plain_words(text: &str, from: usize) -> Vec<Range<usize>> {
     let mut start = None;
     for (at, c) in text[from..].char_indices() {
         let at = from + at;
-        if c.is_whitespace() {
+        if is_space(c) {
             words.extend(start.take().map(|start| start..at));
         } else {
             start.get_or_insert(at);
@@ -120,7 +125,7 @@ pub(crate) struct FlagText {
 pub(crate) fn flags(text: &str, mut from: usize, escape: char) -> (Vec<FlagText>, usize) {
     let mut found = Vec::new();
     loop {
-        from += text[from..].len() - text[from..].trim_start().len();
+        from += text[from..].len() - text[from..].trim_start_matches(is_space).len();
         if !text[from..].starts_with("--") {
             return (found, from);
         }
@@ -130,7 +135,7 @@ pub(crate) fn flags(text: &str, mut from: usize, escape: char) -> (Vec<FlagText>
         let mut chars = text[from..].char_indices();
         while let Some((at, c)) = chars.next() {
             match (quote, c) {
-                (None, c) if c.is_whitespace() => {
+                (None, c) if is_space(c) => {
                     end = from + at;
                     break;
                 }
@@ -144,7 +149,7 @@ pub(crate) fn flags(text: &str, mut from: usize, escape: char) -> (Vec<FlagText>
         from = end;
         let flag = word.strip_prefix("--").unwrap_or(&word);
         if flag.is_empty() {
-            from += text[from..].len() - text[from..].trim_start().len();
+            from += text[from..].len() - text[from..].trim_start_matches(is_space).len();
             return (found, from);
         }
         let (name, value) = match flag.split_once('=') {

@@ -258,10 +258,11 @@ fn refuse_secrets(
     statement: &Statement,
 ) -> Result<(), Mistake> {
     let From::Stage(_) = from else { return Ok(()) };
+    let secrets = walk.secrets(from);
     for source in sources {
         let CopySource::Path(source) = source else { continue };
         let source = source.trim_end_matches('/');
-        for (target, line) in walk.secrets(from) {
+        for (target, line) in &secrets {
             let target = target.trim_start_matches('/');
             if source == target || has_wildcards(source) && matches(source, target, false) {
                 let message = format!("`/{target}` is a secret of that stage, and kept nowhere");

@@ -1,5 +1,7 @@
 //! `RUN`: the whole command, its environment, and what it sees.
 
+use std::collections::BTreeSet;
+
 use super::scope::is_proxy;
 use super::stage::{Walk, refuse_windows, shown};
 use crate::mount::{self, Kind, Mount};
@@ -203,7 +205,7 @@ fn twice(mounts: &[RunMount], statement: &Statement) -> Result<(), Mistake> {
         | RunMount::Checkpoint { target } => Some(target.clone()),
         RunMount::Secret { target, .. } => target.clone(),
     };
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
     for place in mounts.iter().filter_map(target) {
         if seen.contains(&place) {
             return Err(Mistake::new(
@@ -212,7 +214,7 @@ fn twice(mounts: &[RunMount], statement: &Statement) -> Result<(), Mistake> {
             )
             .help("give one of them another target"));
         }
-        seen.push(place);
+        seen.insert(place);
     }
     Ok(())
 }

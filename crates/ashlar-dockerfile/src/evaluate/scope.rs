@@ -40,6 +40,11 @@ impl Scope {
         }
     }
 
+    /// How many arguments there are.
+    pub fn len(&self) -> usize {
+        self.args.len()
+    }
+
     /// The value of an argument.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.args.iter().find(|(n, _)| n == name).and_then(|(_, value)| value.as_deref())

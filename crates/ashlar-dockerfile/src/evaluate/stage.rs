@@ -13,6 +13,9 @@ use crate::{
     Base, Configuration, From, History, Instruction, Platform, Rule, Stage, Work, Workdir, path,
 };
 
+/// A stage with more variables is refused: every command has them all.
+const VARIABLES: usize = 2000;
+
 /// What a stage begins with.
 pub(super) struct Beginning<'a> {
     /// In the file.
@@ -80,6 +83,11 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
             // Triggers stand at the `FROM`; the whole file is theirs to point into.
             let done = self.statement(statement);
             self.report.take(done);
+            if self.configuration.env.len().max(self.scope.len()) > VARIABLES {
+                let message = format!("the stage has more than {VARIABLES} variables");
+                self.report.refuse(Mistake::new(statement.span, message));
+                break;
+            }
         }
         let stage = Stage {
             name: written.name.clone(),
@@ -118,16 +126,24 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
         expand_word(word, reading, &self.scope, &self.configuration, self.report)
     }
 
-    /// The files that a stage mounts as secrets, and their lines.
+    /// The files that a stage, or one that it is made from, mounts as secrets, and their lines.
     pub fn secrets(&self, from: &From) -> Vec<(String, usize)> {
-        let stage = match from {
-            From::Stage(index) => self.begin.before.get(*index),
+        let mut all = Vec::new();
+        let mut next = match from {
+            From::Stage(index) => Some(*index),
             _ => None,
         };
-        let instructions = stage.into_iter().flat_map(|stage| &stage.instructions);
-        instructions
-            .flat_map(|i| copy::secret_files(&i.work).into_iter().map(|target| (target, i.line)))
-            .collect()
+        while let Some(stage) = next.and_then(|index| self.begin.before.get(index)) {
+            for instruction in &stage.instructions {
+                let files = copy::secret_files(&instruction.work).into_iter();
+                all.extend(files.map(|target| (target, instruction.line)));
+            }
+            next = match stage.base {
+                Base::Stage(index) => Some(index),
+                _ => None,
+            };
+        }
+        all
     }
 
     /// Whose files a name means; images are asked for, so that the caller knows of them.
@@ -262,6 +278,10 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
 
     fn arg(&mut self, args: &[(Word, Option<Word>)]) -> Result<(), Mistake> {
         let mut texts = Vec::new();
+        if let Some((name, _)) = args.get(VARIABLES) {
+            let message = format!("one instruction has at most {VARIABLES} arguments");
+            return Err(Mistake::new(name.span, message));
+        }
         for (name, default) in args {
             let given = self.known.request.args.get(&name.text).cloned();
             let value = match (given, default) {
@@ -281,6 +301,10 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
 
     fn pairs(&mut self, pairs: &[(Word, Word)]) -> Result<Vec<(String, String)>, Mistake> {
         let mut all = Vec::new();
+        if let Some((name, _)) = pairs.get(VARIABLES) {
+            let message = format!("one instruction has at most {VARIABLES} pairs");
+            return Err(Mistake::new(name.span, message));
+        }
         for (name, value) in pairs {
             let written = self.expand(name)?;
             if written.is_empty() || written.contains(['=', '\0']) {

@@ -60,6 +60,13 @@ fn sizes_have_bounds() {
     assert!(Asked::default().mistakes(&long).contains("1048576 are the limit"));
     let many = format!("FROM scratch\n{}", "RUN x\n".repeat(5000));
     assert!(Asked::default().mistakes(&many).contains("more than 5000 instructions"));
+    let pairs = format!("FROM scratch\nENV{}\n", " A=1".repeat(200_000));
+    assert!(Asked::default().mistakes(&pairs).contains("at most 2000 pairs"));
+    let variables: String = (0..3000).map(|n| format!("ENV A{n}=1\n")).collect();
+    let variables = Asked::default().mistakes(&format!("FROM scratch\n{variables}"));
+    assert!(variables.contains("more than 2000 variables"), "{variables}");
+    let slow = format!("FROM scratch\nARG V={}\nLABEL l=${{V//*b*c/x}}\n", "ab".repeat(50_000));
+    assert!(Asked::default().mistakes(&slow).contains("too long for a pattern"));
     let stages: String =
         (0..2500).map(|n| format!("FROM scratch AS s{n}\nCOPY --from=s0 a b\n")).collect();
     let stages = stages.replacen("COPY --from=s0 a b\n", "", 1);
