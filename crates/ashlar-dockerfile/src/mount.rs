@@ -105,6 +105,9 @@ pub(crate) fn read(
         let Some((_, name)) = known.clone().find(|(name, _)| *name == lower) else {
             let mistake = wrong(format!("`--mount` has no field `{key}`"));
             return Err(match nearest(&lower, known.map(|(name, _)| name)) {
+                _ if matches!(key, "z" | "Z" | "U") => {
+                    mistake.help("leave it out: labels and owners of mounts are never changed")
+                }
                 Some(name) => mistake.help(format!("did you mean `{name}`?")),
                 None => mistake,
             });
@@ -173,7 +176,9 @@ fn check(mount: Mount, flag: &Flag) -> Result<Mount, Mistake> {
         }
     }
     let target = mount.fields.get("target").map(String::as_str);
-    if target.is_none_or(str::is_empty) && mount.kind != Kind::Secret {
+    // A bind mount without a target is seen in the working directory.
+    let needs_target = !matches!(mount.kind, Kind::Secret | Kind::Bind);
+    if target.is_none_or(str::is_empty) && needs_target {
         return Err(wrong(format!("a mount of type `{name}` needs a target"))
             .help("for example `target=/work`"));
     }

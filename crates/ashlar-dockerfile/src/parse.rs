@@ -202,9 +202,12 @@ pub fn parse(name: &str, text: &str) -> Result<Dockerfile, Problems> {
 /// Refuses front ends that are other languages.
 fn syntax(directive: &Directive) -> Result<(), Mistake> {
     let name = directive.value.split_whitespace().next().unwrap_or_default();
-    let short = name.strip_prefix("docker.io/").unwrap_or(name);
-    let repository = short.split([':', '@']).next().unwrap_or_default();
-    if matches!(repository, "docker/dockerfile" | "docker/dockerfile-upstream") {
+    // Whatever the host: mirrors have the same program.
+    let last = name.rsplit('/').next().unwrap_or_default();
+    let path = &name[..name.len() - last.len()];
+    let program = last.split([':', '@']).next().unwrap_or_default();
+    let known = matches!(program, "dockerfile" | "dockerfile-upstream");
+    if known && (path == "docker/" || path.ends_with("/docker/")) {
         return Ok(());
     }
     let message = format!("the syntax `{name}` is not supported");

@@ -125,6 +125,7 @@ fn mounted(walk: &mut Walk<'_, '_, '_>, flag: &Flag) -> Result<RunMount, Mistake
             }
             Some(target)
         }
+        None if mount.kind == Kind::Bind && directory != "/" => Some(directory),
         None => None,
     };
     let from = match mount.text("from") {
@@ -134,7 +135,9 @@ fn mounted(walk: &mut Walk<'_, '_, '_>, flag: &Flag) -> Result<RunMount, Mistake
     let source = source(&mount, flag)?;
     let number = |field| mount.number(field, 10, flag).map(Option::unwrap_or_default);
     let needed = |target: Option<String>| {
-        target.ok_or_else(|| Mistake::new(flag.span, "the target of this mount is empty"))
+        target.ok_or_else(|| {
+            Mistake::new(flag.span, "nothing can be mounted at `/`").help("write a target")
+        })
     };
     Ok(match mount.kind {
         Kind::Bind => RunMount::Bind {

@@ -180,6 +180,7 @@ fn mounts() {
         writable,
     };
     for (text, expected) in [
+        ("type=bind", bind(From::Context, "", "/w", false)),
         ("target=/x", bind(From::Context, "", "/x", false)),
         ("type=bind,dst=x,src=a/b/", bind(From::Context, "a/b", "/w/x", false)),
         ("source=/,destination=/x,rw", bind(From::Context, "", "/x", true)),
