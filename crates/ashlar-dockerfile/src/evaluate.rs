@@ -266,9 +266,7 @@ impl Evaluation<'_, '_> {
                 Base::Stage(index) => {
                     let below: Option<&crate::Stage> = stages.get(*index);
                     let Some((below, scope)) = below.zip(scopes.get(*index)) else { continue };
-                    let mut configuration = below.configuration.clone();
-                    configuration.on_build.clear();
-                    (scope.clone(), configuration, below.platform.clone())
+                    (scope.clone(), below.configuration.clone(), below.platform.clone())
                 }
                 _ => (Scope::default(), plan.configuration, plan.platform),
             };
