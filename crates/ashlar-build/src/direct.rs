@@ -74,11 +74,39 @@ impl Direct<'_> {
         let Some(remote) = hit.remote else { return Ok(true) };
         let wanted = [(Some(*key), hit.found.clone())];
         let here = self.remotes.pull(remote, &wanted, self.store, self.origins, self.ears)?;
-        let here = here.first().copied().unwrap_or(false);
-        if !here {
-            self.remotes.broken(&format!("the result of {}", key.short()));
+        Ok(self.all_there(hit, here.first().copied().unwrap_or(false)))
+    }
+
+    /// Brings the contents of a result that is elsewhere into something that takes blobs and keeps
+    /// no results; whether all came that it said it lacks.
+    ///
+    /// # Errors
+    /// When either fails.
+    pub fn bring_apart(&self, into: &dyn Store, hit: &Hit) -> Result<bool, StoreError> {
+        let Some(remote) = hit.remote else { return Ok(true) };
+        let wanted = [(None, hit.found.clone())];
+        let here = self.remotes.pull(remote, &wanted, into, self.origins, self.ears)?;
+        Ok(self.all_there(hit, here.first().copied().unwrap_or(false)))
+    }
+
+    /// As [`Direct::bring_apart`], for a look at what there is: it does not count as a result that
+    /// came.
+    ///
+    /// # Errors
+    /// When either fails.
+    pub fn bring_tree(&self, into: &dyn Store, hit: &Hit) -> Result<bool, StoreError> {
+        let Some(remote) = hit.remote else { return Ok(true) };
+        let wanted = [(None, hit.found.clone())];
+        let came = self.remotes.bring(remote, &wanted, into, self.origins, self.ears)?;
+        Ok(self.all_there(hit, came.first().is_some_and(Option::is_some)))
+    }
+
+    /// Notes that a remote does not have what it said it has.
+    fn all_there(&self, hit: &Hit, is: bool) -> bool {
+        if !is {
+            self.remotes.broken(&format!("the result of action {}", hit.found.action.short()));
         }
-        Ok(here)
+        is
     }
 
     /// Keeps a result that was made here. Its blobs are in the store.

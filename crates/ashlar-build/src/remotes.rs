@@ -237,6 +237,27 @@ impl<'a> Remotes<'a> {
         origins: &Origins<'_>,
         ears: Ears<'_>,
     ) -> Result<Vec<bool>, StoreError> {
+        let came = self.bring(index, wanted, into, origins, ears)?;
+        let mut tally = lock(&self.all[index].tally);
+        for moved in came.iter().flatten() {
+            tally.pulled += 1;
+            tally.pulled_bytes += *moved;
+        }
+        Ok(came.iter().map(Option::is_some).collect())
+    }
+
+    /// As [`Remotes::pull`], without counting it: what moved, or nothing for what is not here now.
+    ///
+    /// # Errors
+    /// As [`Remotes::steps`].
+    pub(crate) fn bring(
+        &self,
+        index: usize,
+        wanted: &[(Option<StepKey>, Found)],
+        into: &dyn Store,
+        origins: &Origins<'_>,
+        ears: Ears<'_>,
+    ) -> Result<Vec<Option<Moved>>, StoreError> {
         let one = &self.all[index];
         let go_on = || !ears.stopped();
         let moved = |moved| {
@@ -246,7 +267,7 @@ impl<'a> Remotes<'a> {
         let watch = Watch { go_on: &go_on, moved: &moved, warn: &warn };
         let mut all = Vec::with_capacity(wanted.len());
         for wanted in wanted.chunks(AT_ONCE) {
-            let mut here = vec![false; wanted.len()];
+            let mut here = vec![None; wanted.len()];
             if one.readable.load(Ordering::Relaxed) && go_on() {
                 let found: Vec<Found> = wanted.iter().map(|(_, found)| found.clone()).collect();
                 match one.shared.remote.pull(into, &found, &watch) {
@@ -256,11 +277,8 @@ impl<'a> Remotes<'a> {
                             let Some(moved) = moved else { continue };
                             let keys = one.shared.keys;
                             origins.came(&one.name, keys, key.as_ref(), found, into)?;
-                            *place = keep(into, key.as_ref(), found)?;
-                            if *place {
-                                let mut tally = lock(&one.tally);
-                                tally.pulled += 1;
-                                tally.pulled_bytes += moved;
+                            if keep(into, key.as_ref(), found)? {
+                                *place = Some(moved);
                             } else {
                                 warn(format!(
                                     "the result of action {} is not what it should be",

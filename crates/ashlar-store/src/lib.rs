@@ -56,6 +56,7 @@ pub use images::{
     Images, LayerOrigin, LayerSource, MemoryImages, PublishedImage, ResolvedImage,
 };
 pub use journal::{Journal, RecordedOutcome, StepRecord, Totals};
+pub use local::parallel::in_parallel;
 pub use local::{
     Checkout, CollectReport, Limits, LocalStore, OpenOptions, Pin, Staged, StepLock, StoreStat,
     VerifyReport, Workspace,

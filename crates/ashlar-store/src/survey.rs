@@ -62,7 +62,7 @@ pub fn survey(folder: &Path, without: &[RelPath]) -> Result<Survey, StoreError> 
             let digest = digest(root.as_fd(), folder, item, buffer)?;
             let mut contents = contents.lock().unwrap_or_else(PoisonError::into_inner);
             contents[*index].digest = Some(digest);
-            Ok(())
+            Ok::<_, StoreError>(())
         },
     )?;
     let contents = contents.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -18,6 +18,7 @@ pub enum Cache {
     #[command(after_help = "Examples:\n  \
         ashlar cache restore\n  \
         ashlar cache restore --require            fail unless a complete layer hits\n  \
+        ashlar cache restore --keep               other workspaces here will want it too\n  \
         ashlar cache restore --ref \"$REFERENCE\"   exactly what `skip-if-hit` found")]
     Restore(Restore),
     /// Save every layer that is not kept yet. One that is kept is not read again.
@@ -83,6 +84,9 @@ pub struct Restore {
     /// End with 1 unless a complete layer was restored.
     #[arg(long)]
     pub require: bool,
+    /// Keep what comes from a remote in the local store too, for other workspaces of this machine.
+    #[arg(long = "keep")]
+    pub keep_here: bool,
 }
 
 /// How layers are saved.
@@ -139,6 +143,9 @@ pub struct Wrap {
     /// Remove what other layers than the restored one name, as if the checkout were a fresh one.
     #[arg(long)]
     pub clean: bool,
+    /// Keep what comes from a remote in the local store too, for other workspaces of this machine.
+    #[arg(long = "keep")]
+    pub keep_here: bool,
     /// Seconds that the command has to end after a signal.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub grace: u64,

@@ -49,6 +49,8 @@ pub struct Workspace<'a> {
     pub local: &'a LocalStore,
     /// What is known of the files of the workspace. Saving it is the caller's.
     pub stat: &'a StatCache,
+    /// Whether what is restored from a remote is kept in the store too.
+    pub keep: bool,
 }
 
 /// Why layers could not be restored or saved.

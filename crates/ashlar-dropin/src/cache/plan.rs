@@ -8,7 +8,7 @@ use ashlar_store::read_tree;
 
 use super::kept::{Paths, Spared};
 use super::{CacheError, Candidate, KeyFiles, Mark, Workspace};
-use crate::place::{Placed, Put, Times};
+use crate::place::{Landing, Placed, Put, Times};
 
 /// What is known of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub struct PlannedHit {
     pub place: String,
     /// Its key.
     pub key: StepKey,
-    /// What restoring it would change; `None` when that is not known before it is brought here.
+    /// What restoring it would change; `None` when its tree turns out not to be there.
     pub change: Option<Placed>,
     /// Whether it is the one that a restore would take.
     pub chosen: bool,
 }
 
 impl Workspace<'_> {
-    /// What is known of each layer. Nothing is brought and nothing is changed.
+    /// What is known of each layer. Nothing is changed, and no contents are brought.
     ///
     /// # Errors
     /// When the store, or the workspace, cannot be read.
@@ -72,9 +72,14 @@ impl Workspace<'_> {
                 None => None,
                 Some((at, hit)) => {
                     let Candidate { scope, mark, key, .. } = own[at].clone();
-                    let change = match hit.remote {
-                        Some(_) => None,
-                        None => self.change(&paths, &spared, &hit.found.result.outputs)?,
+                    // Of what is far only the tree is brought: it says what would move.
+                    let here = hit.remote.is_none()
+                        || self
+                            .direct
+                            .bring_tree(&Landing::of_tree(self.local, &hit.found), &hit)?;
+                    let change = match here {
+                        true => self.change(&paths, &spared, &hit.found.result.outputs)?,
+                        false => None,
                     };
                     let is = chosen.as_ref().is_some_and(|(of, _)| candidates[*of].key == key);
                     let place = self.direct.place(&hit);

@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use ashlar_build::Hit;
 use ashlar_object::{StepKey, Time, Tree};
 use ashlar_recipe::CacheLayer;
 use ashlar_source::Globs;
-use ashlar_store::read_tree;
+use ashlar_store::{Store, read_tree};
 
 use super::kept::{Paths, Spared};
 use super::{CacheError, Candidate, KeyFiles, Mark, Workspace};
-use crate::place::{PlaceError, Placed, Put, Times};
+use crate::place::{Landing, PlaceError, Placed, Put, Times};
 
 /// What was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +50,10 @@ impl Workspace<'_> {
             let place = self.direct.place(&hit);
             not.insert((number, hit.remote));
             let name = &self.config.layers[*layer].name;
-            if !self.direct.bring(key, &hit)? {
+            if !self.bring(key, &hit)? {
                 continue;
             }
-            let (outputs, newest) = (&hit.found.result.outputs, files[*layer].newest);
-            match self.put(*layer, outputs, newest, clean)? {
+            match self.put(*layer, &hit, files[*layer].newest, clean)? {
                 Some(placed) => {
                     let (layer, scope) = (name.clone(), Some(scope.clone()));
                     let mark = Some(*mark);
@@ -65,7 +65,7 @@ impl Workspace<'_> {
             }
         }
         if clean {
-            self.over(&Tree::default(), &self.config.layers, None)?;
+            self.over(None, &Tree::default(), &self.config.layers, None)?;
         }
         Ok(None)
     }
@@ -82,10 +82,10 @@ impl Workspace<'_> {
         let number = self.number(layer)?;
         let Some(hit) = self.direct.find(&[*key])?.pop().flatten() else { return Ok(None) };
         let place = self.direct.place(&hit);
-        if !self.direct.bring(key, &hit)? {
+        if !self.bring(key, &hit)? {
             return Ok(None);
         }
-        let placed = self.put(number, &hit.found.result.outputs, None, false)?;
+        let placed = self.put(number, &hit, None, false)?;
         Ok(placed.map(|placed| Restored {
             layer: layer.to_owned(),
             scope: None,
@@ -96,23 +96,36 @@ impl Workspace<'_> {
         }))
     }
 
+    /// Brings as much of a result here as has to be before it can be put in place: all of it, or its
+    /// tree, when contents come right into their places.
+    fn bring(&self, key: &StepKey, hit: &Hit) -> Result<bool, CacheError> {
+        Ok(match self.keep {
+            true => self.direct.bring(key, hit)?,
+            false => self.direct.bring_tree(&Landing::of_tree(self.local, &hit.found), hit)?,
+        })
+    }
+
     /// Puts a tree over the workspace; `None` when some of it is gone or damaged.
     fn put(
         &self,
         layer: usize,
-        outputs: &ashlar_object::Digest,
+        hit: &Hit,
         sources: Option<Time>,
         clean: bool,
     ) -> Result<Option<Placed>, CacheError> {
+        let outputs = &hit.found.result.outputs;
         let Some(tree) = read_tree(self.local, outputs)? else { return Ok(None) };
         let all = &self.config.layers;
         let layers = if clean { &all[..] } else { std::slice::from_ref(&all[layer]) };
-        self.over(&tree, layers, sources)
+        let far = (hit.remote.is_some() && !self.keep).then_some(hit);
+        self.over(far, &tree, layers, sources)
     }
 
-    /// Puts a tree in place of all that some layers name.
+    /// Puts a tree in place of all that some layers name; contents that are not in the store come
+    /// from far, if a result there is given.
     fn over(
         &self,
+        far: Option<&Hit>,
         tree: &Tree,
         layers: &[CacheLayer],
         sources: Option<Time>,
@@ -130,7 +143,14 @@ impl Workspace<'_> {
             last: &[],
         };
         let owned = |path: &Path| globs.iter().any(|globs| globs.is_match(path));
-        let placed = put.place(tree, &owned, &|path: &Path| spared.has(path));
+        let spare = |path: &Path| spared.has(path);
+        let placed = match far {
+            None => put.place(tree, &owned, &spare),
+            Some(hit) => {
+                let bring = |into: &dyn Store| self.direct.bring_apart(into, hit);
+                put.place_from_far(&hit.found, &bring, tree, &owned, &spare)
+            }
+        };
         match placed {
             Ok(placed) => Ok(Some(placed)),
             Err(PlaceError::Missing(_)) => Ok(None),

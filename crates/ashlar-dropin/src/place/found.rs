@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ashlar_object::{Digest, Dir, File, Node, Time, Tree};
+use ashlar_store::in_parallel;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::clock::kept;
 use super::finish::AREA;
-use super::{PlaceError, Placed, Put, Says, Times, failed, modified, threads};
+use super::{PlaceError, Placed, Put, Says, Times, failed, modified};
 
 /// Something of the tree that is not there as it should be.
 #[derive(Debug)]
@@ -141,10 +142,10 @@ pub(super) fn look<'t>(
     let mut level = vec![Visit { path, dir: Some(&**tree.root()), top, mount, mode }];
     while !level.is_empty() {
         let next = Mutex::new(Vec::new());
-        let parts = threads::each(&level, Plan::default, |part, visit| {
+        let parts = in_parallel(&level, Plan::default, |part, visit| {
             let below = look.visit(visit, part)?;
             next.lock().unwrap_or_else(PoisonError::into_inner).extend(below);
-            Ok(())
+            Ok::<_, PlaceError>(())
         })?;
         for part in parts {
             plan.new.extend(part.new);

@@ -23,15 +23,15 @@
 mod clock;
 mod finish;
 mod found;
+mod landing;
 mod stage;
-mod threads;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ashlar_object::{Digest, Time, Tree};
-use ashlar_store::{LocalStore, StatCache, StoreError};
+use ashlar_store::{Found, LocalStore, StatCache, StoreError, in_parallel};
 use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
 };
@@ -40,6 +40,9 @@ use rustix::io::Errno;
 use clock::Moments;
 use finish::Area;
 use found::{Folder, Kept, Plan};
+
+pub use landing::Bring;
+pub(crate) use landing::Landing;
 
 /// Which times files get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +156,32 @@ impl Put<'_> {
         owned: Says<'_>,
         spare: Says<'_>,
     ) -> Result<Placed, PlaceError> {
+        self.place_from(None, tree, owned, spare)
+    }
+
+    /// As [`Put::place`], for a tree whose contents are elsewhere: what is neither in the root nor in
+    /// the store is brought right into its place, and not kept in the store.
+    ///
+    /// # Errors
+    /// See [`PlaceError`]; [`PlaceError::Missing`] when not all of it came.
+    pub fn place_from_far(
+        &self,
+        found: &Found,
+        bring: Bring<'_>,
+        tree: &Tree,
+        owned: Says<'_>,
+        spare: Says<'_>,
+    ) -> Result<Placed, PlaceError> {
+        self.place_from(Some((found, bring)), tree, owned, spare)
+    }
+
+    fn place_from(
+        &self,
+        far: Option<(&Found, Bring<'_>)>,
+        tree: &Tree,
+        owned: Says<'_>,
+        spare: Says<'_>,
+    ) -> Result<Placed, PlaceError> {
         let root = std::path::absolute(self.root).map_err(failed("use", self.root))?;
         std::fs::create_dir_all(&root).map_err(failed("make", &root))?;
         let held = lock(&root)?;
@@ -171,7 +200,7 @@ impl Put<'_> {
             return Ok(placed);
         }
         let area = Area::make(&root, &plan.tops())?;
-        let staged = stage::stage(self, &root, &area, &plan, &moments, spare)?;
+        let staged = stage::stage(self, far, &root, &area, &plan, &moments, spare)?;
         placed.files = staged.files;
         placed.moved_bytes = staged.bytes;
         let visible = clock::now();
@@ -219,7 +248,7 @@ impl Put<'_> {
     fn date(&self, root: &Path, plan: &Plan<'_>, moments: &Moments) -> Result<(), PlaceError> {
         let visible = clock::now();
         let runs: Vec<&[Kept]> = plan.kept.chunks(256).collect();
-        threads::each(
+        in_parallel(
             &runs,
             || (),
             |(), run| {
@@ -231,7 +260,7 @@ impl Put<'_> {
                             std::fs::symlink_metadata(&path).map_err(failed("look at", &path))?;
                         self.stat.wrote(&path, &meta, digest, visible);
                     }
-                    Ok(())
+                    Ok::<_, PlaceError>(())
                 })
             },
         )?;

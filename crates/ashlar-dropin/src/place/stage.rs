@@ -1,19 +1,21 @@
 //! Writing beside what will be renamed in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ashlar_object::{Digest, Dir, Node};
-use ashlar_store::Store;
+use ashlar_store::{Found, Store, in_parallel};
 use rustix::fs::{AtFlags, CWD, Mode};
 
 use super::clock::{Moments, kept};
 use super::finish::{Area, Op};
 use super::found::{New, Plan, mode_of};
-use super::{PlaceError, Put, Says, failed, stamps, threads};
+use super::landing::failed_at;
+use super::{Bring, Landing, PlaceError, Put, Says, failed, stamps};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
@@ -55,6 +57,7 @@ struct Draft<'a, 't> {
 /// Writes everything new.
 pub(super) fn stage<'t>(
     put: &Put<'_>,
+    far: Option<(&Found, Bring<'_>)>,
     root: &Path,
     area: &Area,
     plan: &Plan<'t>,
@@ -89,11 +92,23 @@ pub(super) fn stage<'t>(
         rustix::fs::mkdir(&path, Mode::RWXU).map_err(failed("make", &path))?;
     }
     let writer = Writer { put, root, moments };
-    let parts = threads::each(
-        &pieces(&draft.leaves),
-        || Part { buffer: vec![0; CHUNK], ..Part::default() },
-        |part, leaves| leaves.iter().try_for_each(|leaf| writer.write(leaf, part)),
-    )?;
+    let lacking = match far {
+        Some(_) => lacking(put, &draft.leaves)?,
+        None => HashSet::new(),
+    };
+    let is_far =
+        |leaf: &&Leaf<'_>| matches!(leaf.node, Node::File(file) if lacking.contains(&file.digest));
+    let (away, near): (Vec<_>, Vec<_>) = draft.leaves.iter().partition(is_far);
+    let mut parts = match far {
+        Some((found, bring)) if !away.is_empty() => {
+            let spool = root.join(area.new_in(Path::new("")));
+            writer.arrive(found, bring, lacking, &away, &spool)?
+        }
+        _ => Vec::new(),
+    };
+    parts.extend(in_parallel(&pieces(&near), Part::new, |part, leaves| {
+        leaves.iter().try_for_each(|leaf| writer.write(leaf, part))
+    })?);
     // Children before parents, so that a folder is closed and dated after it was filled. One that
     // is renamed itself and would be closed to us is closed after that.
     for (path, dir, alone) in draft.dirs.iter().rev() {
@@ -176,12 +191,13 @@ impl<'t> Draft<'_, 't> {
 /// Runs of leaves: large files first and each alone, so that no thread is left with one at the
 /// end; then neighbours, and far from what the other threads have, because the kernel makes one
 /// entry of a folder at a time.
-fn pieces<'a, 't>(leaves: &'a [Leaf<'t>]) -> Vec<Vec<&'a Leaf<'t>>> {
+fn pieces<'a, 't>(leaves: &[&'a Leaf<'t>]) -> Vec<Vec<&'a Leaf<'t>>> {
     let size = |leaf: &Leaf<'_>| match leaf.node {
         Node::File(file) => file.digest.size,
         _ => 0,
     };
-    let (mut large, small): (Vec<_>, Vec<_>) = leaves.iter().partition(|leaf| size(leaf) >= LARGE);
+    let (mut large, small): (Vec<&Leaf<'t>>, Vec<&Leaf<'t>>) =
+        leaves.iter().copied().partition(|leaf| size(leaf) >= LARGE);
     large.sort_by_key(|leaf| std::cmp::Reverse(size(leaf)));
     let mut all: Vec<Vec<&Leaf<'t>>> = large.into_iter().map(|leaf| vec![leaf]).collect();
     let runs: Vec<&[&Leaf<'t>]> = small.chunks(64).collect();
@@ -193,11 +209,29 @@ fn pieces<'a, 't>(leaves: &'a [Leaf<'t>]) -> Vec<Vec<&'a Leaf<'t>>> {
     all
 }
 
-#[derive(Default)]
+/// The contents of leaves that the store does not have.
+fn lacking(put: &Put<'_>, leaves: &[Leaf<'_>]) -> Result<HashSet<Digest>, PlaceError> {
+    let all: HashSet<Digest> = (leaves.iter())
+        .filter_map(|leaf| match leaf.node {
+            Node::File(file) => Some(file.digest),
+            _ => None,
+        })
+        .collect();
+    let all: Vec<Digest> = all.into_iter().collect();
+    Ok(put.store.missing(&all)?.into_iter().collect())
+}
+
+/// What one thread keeps for itself.
 struct Part {
     buffer: Vec<u8>,
     bytes: u64,
     written: Vec<(PathBuf, Option<Metadata>, Digest)>,
+}
+
+impl Part {
+    fn new() -> Self {
+        Self { buffer: vec![0; CHUNK], bytes: 0, written: Vec::new() }
+    }
 }
 
 struct Writer<'a> {
@@ -211,11 +245,19 @@ impl Writer<'_> {
         let path = self.root.join(&leaf.at);
         match leaf.node {
             Node::File(file) => {
-                let mode = mode_of(&file.meta);
-                let meta = self.file(&path, &file.digest, mode, kept(&file.meta), part)?;
-                let meta = (!leaf.alone).then_some(meta);
-                part.bytes += file.digest.size;
-                part.written.push((self.root.join(&leaf.later), meta, file.digest));
+                let mut from = match file.digest == Digest::EMPTY {
+                    true => None,
+                    false => Some(
+                        self.put
+                            .store
+                            .open_to_copy(&file.digest)?
+                            .ok_or(PlaceError::Missing(file.digest))?,
+                    ),
+                };
+                self.file(leaf, file, part, |to, buffer| match &mut from {
+                    Some(from) => self.copy(&file.digest, from, to, &path, buffer),
+                    None => Ok(()),
+                })?;
             }
             Node::Symlink(link) => {
                 let made = || {
@@ -235,25 +277,25 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Makes a file, lets it be filled, and gives it its mode and time.
     fn file(
         &self,
-        path: &Path,
-        digest: &Digest,
-        mode: u32,
-        time: Option<ashlar_object::Time>,
+        leaf: &Leaf<'_>,
+        of: &ashlar_object::File,
         part: &mut Part,
-    ) -> Result<Metadata, PlaceError> {
+        fill: impl FnOnce(&mut File, &mut [u8]) -> Result<(), PlaceError>,
+    ) -> Result<File, PlaceError> {
+        let (path, mode) = (self.root.join(&leaf.at), mode_of(&of.meta));
         let mut file = File::options()
+            .read(true)
             .write(true)
             .create_new(true)
             .mode(mode & 0o777)
-            .open(path)
-            .map_err(failed("make", path))?;
-        if *digest != Digest::EMPTY {
-            self.copy(digest, &mut file, path, &mut part.buffer)?;
-        }
+            .open(&path)
+            .map_err(failed("make", &path))?;
+        fill(&mut file, &mut part.buffer)?;
         let done = || {
-            if let Some(time) = self.moments.of(time) {
+            if let Some(time) = self.moments.of(kept(&of.meta)) {
                 rustix::fs::futimens(&file, &stamps(Some(time)))?;
             }
             let mut meta = file.metadata()?;
@@ -264,20 +306,22 @@ impl Writer<'_> {
             }
             Ok::<_, io::Error>(meta)
         };
-        done().map_err(failed("set the mode of", path))
+        let meta = done().map_err(failed("set the mode of", &path))?;
+        part.bytes += of.digest.size;
+        let meta = (!leaf.alone).then_some(meta);
+        part.written.push((self.root.join(&leaf.later), meta, of.digest));
+        Ok(file)
     }
 
-    /// Copies a blob, comparing it with its digest.
+    /// Copies a blob, which is compared with its digest as it is read.
     fn copy(
         &self,
         digest: &Digest,
+        from: &mut dyn Read,
         to: &mut File,
         path: &Path,
         buffer: &mut [u8],
     ) -> Result<(), PlaceError> {
-        let Some(mut from) = self.put.store.open(digest)? else {
-            return Err(PlaceError::Missing(*digest));
-        };
         loop {
             match from.read(buffer) {
                 Ok(0) => return Ok(()),
@@ -293,6 +337,76 @@ impl Writer<'_> {
                 }
             }
         }
+    }
+
+    /// Lets contents come from far, each right into the files that have it.
+    fn arrive(
+        &self,
+        found: &Found,
+        bring: Bring<'_>,
+        lacking: HashSet<Digest>,
+        leaves: &[&Leaf<'_>],
+        spool: &Path,
+    ) -> Result<Vec<Part>, PlaceError> {
+        let mut files: HashMap<Digest, Vec<(&Leaf<'_>, &ashlar_object::File)>> = HashMap::new();
+        for leaf in leaves {
+            if let Node::File(file) = leaf.node {
+                files.entry(file.digest).or_default().push((leaf, file));
+            }
+        }
+        // Whoever brings has threads of its own.
+        let parts: Mutex<Vec<Part>> = Mutex::default();
+        let land = |digest: &Digest, from: &mut dyn Read| {
+            let free = parts.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut part = free.unwrap_or_else(Part::new);
+            let of = files.get(digest).map(Vec::as_slice).unwrap_or_default();
+            let written = part.written.len();
+            let landed = self.spread(digest, of, from, &mut part);
+            if landed.is_err() {
+                part.written.truncate(written);
+                for (leaf, _) in of {
+                    // It may come once more; if not, everything here is removed.
+                    let _ = std::fs::remove_file(self.root.join(&leaf.at));
+                }
+            }
+            parts.lock().unwrap_or_else(PoisonError::into_inner).push(part);
+            landed.map_err(|error| match error {
+                PlaceError::Io { doing, path, source } => failed_at(doing, path, source),
+                PlaceError::Store(error) => error,
+                other => failed_at("write", self.root.to_path_buf(), io::Error::other(other)),
+            })
+        };
+        let landing = Landing::new(self.put.store, found, lacking, &land, spool);
+        if !bring(&landing)? {
+            return Err(PlaceError::Missing(found.result.outputs));
+        }
+        if let Some(digest) = landing.lacks() {
+            return Err(PlaceError::Missing(digest));
+        }
+        drop(landing);
+        Ok(parts.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes a content that comes once into all files that have it.
+    fn spread(
+        &self,
+        digest: &Digest,
+        of: &[(&Leaf<'_>, &ashlar_object::File)],
+        from: &mut dyn Read,
+        part: &mut Part,
+    ) -> Result<(), PlaceError> {
+        let Some(((first, file), others)) = of.split_first() else { return Ok(()) };
+        let at = self.root.join(&first.at);
+        let mut from =
+            self.file(first, file, part, |to, buffer| self.copy(digest, from, to, &at, buffer))?;
+        for (leaf, file) in others {
+            from.rewind().map_err(failed("read", &at))?;
+            let to_path = self.root.join(&leaf.at);
+            self.file(leaf, file, part, |to, _| {
+                io::copy(&mut from, to).map(drop).map_err(failed("write", &to_path))
+            })?;
+        }
+        Ok(())
     }
 
     /// Gives a folder the mode and time it has in the tree.

@@ -211,6 +211,7 @@ impl Blobs {
             hasher: Some(Hasher::new()),
             digest: *digest,
             name,
+            lets_go: false,
         }))
     }
 
@@ -540,6 +541,25 @@ pub(super) struct Verified {
     hasher: Option<Hasher>,
     digest: Digest,
     name: BlobName,
+    /// Whether memory that holds what was read is given back.
+    lets_go: bool,
+}
+
+impl Verified {
+    /// The same, for whoever copies it to where it will be used: it is not held in memory twice.
+    pub fn let_go(mut self) -> Self {
+        self.lets_go = self.digest.size >= LARGE;
+        self
+    }
+}
+
+impl Drop for Verified {
+    fn drop(&mut self) {
+        if self.lets_go {
+            // It only saves memory. What is not on the disk yet stays.
+            let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
 }
 
 impl Read for Verified {
@@ -563,6 +583,10 @@ impl Read for Verified {
         Ok(count)
     }
 }
+
+/// Blobs from this size on are read from a disk as quickly as the disk gives them: smaller ones are
+/// better left in memory.
+const LARGE: u64 = 64 << 10;
 
 /// Lends a buffer that each thread has once: to make and to clear one costs more than to keep a
 /// small file.

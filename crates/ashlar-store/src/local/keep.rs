@@ -107,7 +107,7 @@ fn in_files(
         |buffer, index| {
             let content = each(buffer, &scan.items[*index])?;
             contents.lock().unwrap_or_else(PoisonError::into_inner)[*index] = content;
-            Ok(())
+            Ok::<_, StoreError>(())
         },
     )?;
     let mut contents = contents.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -492,7 +492,7 @@ impl Blobs {
             |(), (number, digests)| {
                 let found = part(digests)?;
                 missing.lock().unwrap_or_else(PoisonError::into_inner)[*number] = found;
-                Ok(())
+                Ok::<_, StoreError>(())
             },
         )?;
         Ok(missing.into_inner().unwrap_or_else(PoisonError::into_inner).concat())

@@ -3,24 +3,26 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::StoreError;
-
 /// Bytes read at a time: large enough that system calls do not count, small enough for the cache
 /// of a processor.
 pub(crate) const CHUNK: usize = 256 << 10;
 
 /// Calls `each` for all items in their order, on as many threads as there are processors; `state`
-/// makes what each thread keeps for itself. The first error ends it.
-pub(crate) fn in_parallel<T: Sync, S>(
+/// makes what each thread keeps for itself, and is handed back. The first error ends it.
+///
+/// # Errors
+/// That of the first item that failed.
+pub fn in_parallel<T: Sync, S: Send, E: Send>(
     items: &[T],
     state: impl Fn() -> S + Sync,
-    each: impl Fn(&mut S, &T) -> Result<(), StoreError> + Sync,
-) -> Result<(), StoreError> {
+    each: impl Fn(&mut S, &T) -> Result<(), E> + Sync,
+) -> Result<Vec<S>, E> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
     let threads = threads.min(items.len());
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let error = Mutex::new(None);
+    let states = Mutex::new(Vec::with_capacity(threads));
     let work = || {
         let mut own = state();
         while !stop.load(Ordering::Relaxed) {
@@ -30,6 +32,7 @@ pub(crate) fn in_parallel<T: Sync, S>(
                 error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
             }
         }
+        states.lock().unwrap_or_else(PoisonError::into_inner).push(own);
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
@@ -37,5 +40,8 @@ pub(crate) fn in_parallel<T: Sync, S>(
         }
         work();
     });
-    error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    match error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner)),
+    }
 }

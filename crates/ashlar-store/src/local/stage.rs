@@ -215,7 +215,7 @@ pub(super) fn is_sound(
             {
                 sound.store(false, Ordering::Relaxed);
             }
-            Ok(())
+            Ok::<_, StoreError>(())
         },
     )?;
     Ok(sound.into_inner())

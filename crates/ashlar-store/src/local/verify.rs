@@ -70,7 +70,7 @@ fn check_blobs(
                 whole.lock().unwrap_or_else(PoisonError::into_inner).insert(*expected);
             }
             progress(done.fetch_add(*size, Ordering::Relaxed) + size, total);
-            Ok(())
+            Ok::<_, StoreError>(())
         },
     )?;
     report.blobs = files.len() as u64;

@@ -49,6 +49,8 @@ struct Job {
     cancel: Cancel,
     json: bool,
     allow_missing: bool,
+    /// Whether what comes from remotes is kept here.
+    keep: bool,
 }
 
 impl Job {
@@ -82,7 +84,8 @@ impl Job {
         let show = Show::new(globals, &space.store);
         let (json, allow_missing) = (globals.json, place.allow_missing);
         let cancel = Cancel::new();
-        Ok(Self { space, config, branch, stat, opened, show, cancel, json, allow_missing })
+        let keep = false;
+        Ok(Self { space, config, branch, stat, opened, show, cancel, json, allow_missing, keep })
     }
 
     /// Lets a signal stop it.
@@ -129,6 +132,7 @@ impl Job {
             direct,
             local: store,
             stat: &self.stat,
+            keep: self.keep,
         });
         Ok((done, run.tallies()))
     }

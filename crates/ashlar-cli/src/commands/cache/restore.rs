@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failed};
 use crate::show::{self, bytes, count};
 
 pub fn run(globals: &Globals, args: &Restore) -> Result<Exit, Failed> {
-    let job = Job::open(globals, &args.place)?;
+    let job = Job { keep: args.keep_here, ..Job::open(globals, &args.place)? };
     job.stop_on_signals(Duration::ZERO);
     let Some(text) = &args.reference else {
         let files = job.key_files()?;

@@ -20,7 +20,7 @@ use crate::args::cache::Wrap;
 use crate::exit::{Exit, Failed};
 
 pub fn run(globals: &Globals, args: &Wrap) -> Result<Exit, Failed> {
-    let job = Job::open(globals, &args.place)?;
+    let job = Job { keep: args.keep_here, ..Job::open(globals, &args.place)? };
     let files = job.key_files()?;
     let listener = Listener::begin(&job.cancel, Duration::from_secs(args.grace));
     match restore(&job, &files, args.clean) {

@@ -28,6 +28,18 @@ fn tally(space: &Space, args: &[&str]) -> Value {
     events.into_iter().rfind(|event| event["event"] == "remote").unwrap()
 }
 
+/// What a restore says, and how many bytes came for it.
+fn moved(space: &Space, args: &[&str]) -> (Value, u64) {
+    let events = space.run(args).good().events();
+    let of = |name: &str| events.iter().rfind(|event| event["event"] == name).cloned();
+    let came = of("remote").map_or(0, |remote| remote["pulled_bytes"].as_u64().unwrap());
+    (of("restore").unwrap(), came)
+}
+
+fn lost_bytes(space: &Space) -> Value {
+    space.read("build/top/out").len().into()
+}
+
 fn share(url: &str) {
     let space = shared(url);
     space.sh("make");
@@ -47,10 +59,24 @@ fn share(url: &str) {
     assert_eq!((&event["layer"], &event["place"]), (&"modules".into(), &"team".into()));
     assert_eq!(all(&next.root.join("build")), all(&space.root.join("build")));
     next.sh("make -q");
-    // Now it is here.
-    let again = next.event(&["restore", "--json"]);
-    assert_eq!((&again["place"], &again["files"]), (&"local".into(), &0.into()));
+    // Now it is in its place, and only there: nothing of it moves again.
+    let (again, moved) = moved(&next, &["restore", "--json"]);
+    assert_eq!((&again["place"], &again["files"]), (&"team".into(), &0.into()));
+    assert_eq!(moved, 0);
+    // What is lost comes back alone.
+    next.sh("rm build/top/out");
+    let lost = next.event(&["restore", "--json"]);
+    assert_eq!((&lost["files"], &lost["bytes"]), (&1.into(), &lost_bytes(&space)));
+    assert_eq!(all(&next.root.join("build")), all(&space.root.join("build")));
     assert_eq!(next.saved(&[]), "modules:exists middle:exists base:exists");
+    // With --keep it is in the store too.
+    let kept = elsewhere(&space);
+    let event = kept.event(&["restore", "--json", "--keep"]);
+    assert_eq!(&event["place"], "team");
+    kept.sh("rm -r build");
+    let event = kept.event(&["restore", "--json"]);
+    assert_eq!(&event["place"], "local");
+    assert_eq!(all(&kept.root.join("build")), all(&space.root.join("build")));
 
     // What another machine adds is found here.
     next.file("modules/top", "top 2\n");
