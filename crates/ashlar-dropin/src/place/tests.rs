@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use ashlar_object::{Node, RelPath};
-use ashlar_store::{Capture, OpenOptions};
+use ashlar_store::{Capture, OpenOptions, Store};
 
 use super::finish::Op;
 use super::*;
@@ -287,7 +287,7 @@ fn what_was_stopped_anywhere_is_finished_by_the_next() {
         let plan = found::look(&put, &root, &tree, &|_| true, &|_| false).unwrap();
         let area = Area::make(&root, &plan.tops()).unwrap();
         let moments = Moments::begin(&tree, Times::Fresh);
-        let staged = stage::stage(&put, &root, &area, &plan, &moments, &|_| false).unwrap();
+        let staged = stage::stage(&put, None, &root, &area, &plan, &moments, &|_| false).unwrap();
         assert!(matches!(staged.ops.last(), Some(Op::Put { path, .. }) if *path == last[0]));
         area.note(&staged.ops).unwrap();
         finish::run(&root, &staged.ops[..stop.min(staged.ops.len())], false).unwrap();
@@ -420,4 +420,128 @@ fn a_closed_folder_is_opened_and_closed_again() {
     world.place(&tree);
     assert_eq!(std::fs::read(world.root().join("closed/in")).unwrap(), b"44\n");
     assert_eq!(world.meta("closed").permissions().mode() & 0o7777, 0o555);
+}
+
+/// A tree whose contents are in another store.
+struct Far {
+    _dir: tempfile::TempDir,
+    store: LocalStore,
+    tree: Tree,
+    found: Found,
+}
+
+fn far(script: &str) -> Far {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(&dir.path().join("store"), OpenOptions::default()).unwrap();
+    let from = tempfile::tempdir_in(dir.path()).unwrap();
+    sh(from.path(), script);
+    let (outputs, tree) = store.import_folder(from.path(), Capture::Snapshot).unwrap();
+    let (root, started) = (tree.root_digest(), Time { seconds: 0, nanos: 0 });
+    let took = std::time::Duration::ZERO;
+    let result = ashlar_object::ActionResult { outputs, root, log: Digest::EMPTY, started, took };
+    let found = Found { action: Digest::of(b"action"), result };
+    Far { _dir: dir, store, tree, found }
+}
+
+const TWICE: &str = "mkdir -p a b; echo 1 >a/one; echo 1 >b/one; chmod 4755 b/one; echo 2 >a/two; \
+    : >a/empty; echo 3 >kept; head -c 9000000 /dev/zero >b/large";
+
+impl Far {
+    /// Brings what is lacking, with or without saying beforehand what it is.
+    fn bring(&self, into: &dyn Store, named: bool, but: Option<Digest>) -> bool {
+        let all: Vec<Digest> =
+            self.tree.blobs().into_iter().chain([self.found.result.log]).collect();
+        for digest in into.missing(&all).unwrap() {
+            if Some(digest) == but {
+                continue;
+            }
+            let mut bytes = self.store.open(&digest).unwrap().unwrap();
+            let came = match named {
+                true => into.put_checked(&digest, false, &mut bytes),
+                false => into.put(&mut bytes),
+            };
+            assert_eq!(came.unwrap(), digest);
+        }
+        true
+    }
+}
+
+#[test]
+fn contents_from_far_come_right_into_their_places() {
+    for named in [true, false] {
+        let (world, far) = (World::new(), far(TWICE));
+        world.sh("echo 3 >kept");
+        let here = world.store.put(&mut &b"2\n"[..]).unwrap();
+        let bring = |into: &dyn Store| Ok(far.bring(into, named, None));
+        let put = world.put(Times::Fresh);
+        let placed =
+            put.place_from_far(&far.found, &bring, &far.tree, &|_| false, &|_| false).unwrap();
+        assert_eq!((placed.files, placed.kept_files), (5, 1));
+        let again = tempfile::tempdir().unwrap();
+        sh(again.path(), TWICE);
+        assert_eq!(all(&world.root()), all(again.path()));
+        assert_eq!(world.meta("b/one").nlink(), 1);
+        // Nothing but what was there is in the store.
+        let mut not_kept = far.tree.blobs();
+        not_kept.retain(|digest| *digest != Digest::EMPTY && *digest != here);
+        assert_eq!(world.store.missing(&not_kept).unwrap(), not_kept);
+        // It is remembered which content is where.
+        let meta = world.meta("b/large");
+        let path = world.root().join("b/large");
+        assert_eq!(world.stat.digest_file(&path, &meta).unwrap().size, 9_000_000);
+    }
+}
+
+#[test]
+fn when_not_all_comes_from_far_nothing_changes() {
+    let (world, far) = (World::new(), far(TWICE));
+    world.sh("echo old >kept; mkdir a; echo old >a/two");
+    let before = all(&world.root());
+    let lost = Digest::of(b"1\n");
+    let bring = |into: &dyn Store| Ok(far.bring(into, true, Some(lost)));
+    let put = world.put(Times::Fresh);
+    let error = put.place_from_far(&far.found, &bring, &far.tree, &|_| true, &|_| false);
+    assert!(matches!(error, Err(PlaceError::Missing(digest)) if digest == lost), "{error:?}");
+    assert_eq!(all(&world.root()), before);
+
+    // Nor when whoever brings it says so after some have come.
+    let bring = |into: &dyn Store| {
+        far.bring(into, true, Some(lost));
+        Ok(false)
+    };
+    let error = put.place_from_far(&far.found, &bring, &far.tree, &|_| true, &|_| false);
+    assert!(matches!(error, Err(PlaceError::Missing(_))), "{error:?}");
+    assert_eq!(all(&world.root()), before);
+}
+
+#[test]
+fn a_content_that_came_wrong_may_come_once_more() {
+    let (world, far) = (World::new(), far(TWICE));
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let bring = |into: &dyn Store| {
+        if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            let one = Digest::of(b"1\n");
+            assert!(into.put_checked(&one, false, &mut Broken(1)).is_err());
+        }
+        Ok(far.bring(into, true, None))
+    };
+    let put = world.put(Times::Fresh);
+    put.place_from_far(&far.found, &bring, &far.tree, &|_| false, &|_| false).unwrap();
+    let again = tempfile::tempdir().unwrap();
+    sh(again.path(), TWICE);
+    assert_eq!(all(&world.root()), all(again.path()));
+}
+
+/// Gives so many bytes, then fails.
+struct Broken(usize);
+
+impl io::Read for Broken {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0 == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.0 -= 1;
+        buffer[0] = b'x';
+        Ok(1)
+    }
 }
