@@ -74,7 +74,26 @@ impl<'a> Origins<'a> {
         store: &dyn Store,
         keys: &[StepKey],
     ) -> Result<Vec<Option<Found>>, StoreError> {
-        let mut all = store.steps(keys)?;
+        self.only_accepted(keys, store.steps(keys)?)
+    }
+
+    /// As [`Origins::steps`], by [`Store::steps_unchecked`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn steps_unchecked(
+        &self,
+        store: &dyn Store,
+        keys: &[StepKey],
+    ) -> Result<Vec<Option<Found>>, StoreError> {
+        self.only_accepted(keys, store.steps_unchecked(keys)?)
+    }
+
+    fn only_accepted(
+        &self,
+        keys: &[StepKey],
+        mut all: Vec<Option<Found>>,
+    ) -> Result<Vec<Option<Found>>, StoreError> {
         if !self.accepted.is_empty() {
             for (key, found) in keys.iter().zip(&mut all) {
                 if let Some(of) = found

@@ -20,6 +20,15 @@ pub struct Candidate {
     pub key: StepKey,
 }
 
+/// How closely is looked at what is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// All of it is there.
+    Whole,
+    /// Who uses it finds out.
+    Brief,
+}
+
 impl Workspace<'_> {
     /// The scopes that are read, in order, each once. What needs a branch that is not known is left
     /// out.
@@ -58,13 +67,27 @@ impl Workspace<'_> {
         candidates: &[Candidate],
         not: &HashSet<(usize, Option<usize>)>,
     ) -> Result<Option<(usize, Hit)>, CacheError> {
+        self.first_of(candidates, not, Look::Whole)
+    }
+
+    /// As [`Workspace::first`]; whether all of what is here is there need not have been looked at.
+    pub(super) fn first_of(
+        &self,
+        candidates: &[Candidate],
+        not: &HashSet<(usize, Option<usize>)>,
+        look: Look,
+    ) -> Result<Option<(usize, Hit)>, CacheError> {
+        let (store, origins) = (self.direct.store, self.direct.origins);
         let keys: Vec<StepKey> = candidates.iter().map(|candidate| candidate.key).collect();
         let wanted = |number: &usize, remote| !not.contains(&(*number, remote));
         let mut local = None;
         // One by one: to look whether all of a result is here takes as long as it is large.
         for (number, key) in keys.iter().enumerate().filter(|(number, _)| wanted(number, None)) {
-            let found = self.direct.origins.steps(self.direct.store, &[*key])?.pop().flatten();
-            if let Some(found) = found {
+            let found = match look {
+                Look::Whole => origins.steps(store, &[*key])?,
+                Look::Brief => origins.steps_unchecked(store, &[*key])?,
+            };
+            if let Some(found) = found.into_iter().next().flatten() {
                 local = Some((number, Hit { found, remote: None }));
                 break;
             }

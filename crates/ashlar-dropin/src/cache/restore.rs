@@ -9,6 +9,7 @@ use ashlar_recipe::CacheLayer;
 use ashlar_source::Globs;
 use ashlar_store::{Store, read_tree};
 
+use super::find::Look;
 use super::kept::{Paths, Spared};
 use super::{CacheError, Candidate, KeyFiles, Mark, Workspace};
 use crate::place::{Landing, PlaceError, Placed, Put, Times};
@@ -45,7 +46,7 @@ impl Workspace<'_> {
     ) -> Result<Option<Restored>, CacheError> {
         let candidates = self.candidates(files, &[Mark::Complete, Mark::Partial]);
         let mut not: HashSet<(usize, Option<usize>)> = HashSet::new();
-        while let Some((number, hit)) = self.first(&candidates, &not)? {
+        while let Some((number, hit)) = self.first_of(&candidates, &not, Look::Brief)? {
             let Candidate { layer, scope, mark, key } = &candidates[number];
             let place = self.direct.place(&hit);
             not.insert((number, hit.remote));

@@ -250,7 +250,7 @@ impl Writer<'_> {
                     false => Some(
                         self.put
                             .store
-                            .open_to_copy(&file.digest)?
+                            .open(&file.digest)?
                             .ok_or(PlaceError::Missing(file.digest))?,
                     ),
                 };

@@ -72,13 +72,20 @@ impl Blobs {
         let facts = Facts::if_any(self.dir.as_fd(), name.path())
             .map_err(|e| failed("look at", &self.shown(&name), e.into()))?;
         let Some(facts) = facts else { return Ok(None) };
-        let good = facts.is_file()
+        match self.is_good(&facts, digest, form) {
+            true => Ok(Some(facts)),
+            false => self.examine(digest, form),
+        }
+    }
+
+    /// Whether a file looks as the file of this blob does.
+    fn is_good(&self, facts: &Facts, digest: &Digest, form: Form) -> bool {
+        facts.is_file()
             && facts.size == digest.size
             && facts.mtime == FIXED
             && facts.mode == form.mode()
-            && self.owners.matches(&facts, (0, 0))
-            && !self.is_suspect(&facts);
-        if good { Ok(Some(facts)) } else { self.examine(digest, form) }
+            && self.owners.matches(facts, (0, 0))
+            && !self.is_suspect(facts)
     }
 
     /// Whether a blob is there in any form, and what it should be.
@@ -202,25 +209,30 @@ impl Blobs {
 
     /// Opens a blob; the reader compares with the digest.
     pub fn open(self: &Arc<Self>, digest: &Digest) -> Result<Option<Verified>, StoreError> {
+        let Some((file, name)) = self.open_found(digest)? else { return Ok(None) };
+        let (blobs, hasher) = (Arc::clone(self), Some(Hasher::new()));
+        Ok(Some(Verified { blobs, file, hasher, digest: *digest, left: digest.size, name }))
+    }
+
+    /// Opens the file of a blob, if it is there and what it should be.
+    fn open_found(&self, digest: &Digest) -> Result<Option<(std::fs::File, BlobName)>, StoreError> {
+        // Most often it is there and as it should be: then looking at what is open spares one walk
+        // along its path.
+        let name = BlobName::new(&digest.hash, Form::Plain);
+        if let Ok(Some(fd)) = self.open_name(&name)
+            && Facts::of(&fd).is_ok_and(|facts| self.is_good(&facts, digest, Form::Plain))
+        {
+            return Ok(Some((fd.into(), name)));
+        }
         let Some((form, _)) = self.find(digest)? else { return Ok(None) };
         let name = BlobName::new(&digest.hash, form);
         let fd = self.open_name(&name).map_err(failing("open", self.shown(&name)))?;
-        Ok(fd.map(|fd| Verified {
-            blobs: Arc::clone(self),
-            file: fd.into(),
-            hasher: Some(Hasher::new()),
-            digest: *digest,
-            name,
-            lets_go: false,
-        }))
+        Ok(fd.map(|fd| (fd.into(), name)))
     }
 
     /// Opens a blob for whoever compares it with its digest.
     pub fn open_file(&self, digest: &Digest) -> Result<Option<std::fs::File>, StoreError> {
-        let Some((form, _)) = self.find(digest)? else { return Ok(None) };
-        let name = BlobName::new(&digest.hash, form);
-        let fd = self.open_name(&name).map_err(failing("open", self.shown(&name)))?;
-        Ok(fd.map(std::fs::File::from))
+        Ok(self.open_found(digest)?.map(|(file, _)| file))
     }
 
     /// A blob as bytes, `None` when it is not there or damaged.
@@ -540,26 +552,9 @@ pub(super) struct Verified {
     /// Taken when the end was reached and all was well.
     hasher: Option<Hasher>,
     digest: Digest,
+    /// Bytes that are still to come.
+    left: u64,
     name: BlobName,
-    /// Whether memory that holds what was read is given back.
-    lets_go: bool,
-}
-
-impl Verified {
-    /// The same, for whoever copies it to where it will be used: it is not held in memory twice.
-    pub fn let_go(mut self) -> Self {
-        self.lets_go = self.digest.size >= LARGE;
-        self
-    }
-}
-
-impl Drop for Verified {
-    fn drop(&mut self) {
-        if self.lets_go {
-            // It only saves memory. What is not on the disk yet stays.
-            let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
-        }
-    }
 }
 
 impl Read for Verified {
@@ -567,26 +562,23 @@ impl Read for Verified {
         if buffer.is_empty() {
             return Ok(0);
         }
+        // What was read to its end need not be asked whether there is more.
+        let Some(hasher) = &mut self.hasher else { return Ok(0) };
         let count = self.file.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-            if count == 0 {
-                if hasher.clone().finish() != self.digest {
-                    let why = "its content is another";
-                    self.blobs.quarantine(&self.name, why).map_err(io::Error::other)?;
-                    let why = format!("the blob {:?} is damaged", self.digest);
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-                }
-                self.hasher = None;
-            }
+        hasher.update(&buffer[..count]);
+        self.left = self.left.saturating_sub(count as u64);
+        if (count == 0 || self.left == 0)
+            && let Some(hasher) = self.hasher.take()
+            && hasher.finish() != self.digest
+        {
+            let why = "its content is another";
+            self.blobs.quarantine(&self.name, why).map_err(io::Error::other)?;
+            let why = format!("the blob {:?} is damaged", self.digest);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         Ok(count)
     }
 }
-
-/// Blobs from this size on are read from a disk as quickly as the disk gives them: smaller ones are
-/// better left in memory.
-const LARGE: u64 = 64 << 10;
 
 /// Lends a buffer that each thread has once: to make and to clear one costs more than to keep a
 /// small file.

@@ -161,15 +161,6 @@ impl LocalStore {
         &self.blobs.path
     }
 
-    /// As [`Store::open`], for whoever copies a blob to where it will be used: what of it is in memory
-    /// is given back, so that a large file is not there twice.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub fn open_to_copy(&self, digest: &Digest) -> Result<Option<impl Read + Send>, StoreError> {
-        Ok(self.blobs.open(digest)?.map(blobs::Verified::let_go))
-    }
-
     /// Whether nothing can be written.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
