@@ -46,7 +46,9 @@ pub enum Network {
     /// A loopback interface of its own and nothing else. `/etc/hosts` names it.
     #[default]
     None,
-    /// That of the machine, with copies of its `/etc/hosts` and `/etc/resolv.conf`.
+    /// That of the machine, with copies of its `/etc/hosts` and `/etc/resolv.conf`. It stays the
+    /// machine's: raw sockets (`ping`) and ports below 1024 are refused there, which a network of
+    /// one's own allows.
     Machine,
 }
 
