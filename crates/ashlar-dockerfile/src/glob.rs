@@ -116,14 +116,14 @@ impl Glob {
         if !text.starts_with(&self.prefix) || !text.ends_with(&self.suffix) {
             return false;
         }
-        let text: Vec<char> = text.chars().collect();
-        self.ends(&text).last() == Some(&text.len())
+        self.walk(text.chars(), |_, _| {})[self.tokens.len()]
     }
 
     /// Whether some text that begins with `folder/` can match.
     pub fn may_match_below(&self, folder: &str) -> bool {
-        let text: Vec<char> = folder.chars().chain(['/']).collect();
-        !self.states(&text).is_empty()
+        let states = self.walk(folder.chars().chain(['/']), |_, _| {});
+        // What is matched already cannot match something longer.
+        states[..self.tokens.len()].contains(&true)
     }
 
     /// The text without the shortest or longest beginning that matches.
@@ -173,63 +173,69 @@ impl Glob {
     /// Where a match that begins with the text may end, in order.
     fn ends(&self, text: &[char]) -> Vec<usize> {
         let mut ends = Vec::new();
-        let mut states = self.closure(vec![false; self.tokens.len() + 1], 0);
-        for at in 0..=text.len() {
+        self.walk(text.iter().copied(), |at, states| {
             if states[self.tokens.len()] {
                 ends.push(at);
             }
-            let Some(c) = text.get(at) else { break };
-            states = self.step(&states, *c);
-            if !states.contains(&true) {
-                break;
-            }
-        }
+        });
         ends
     }
 
-    /// How far into the pattern one may be after a text; empty if it cannot match.
-    fn states(&self, text: &[char]) -> Vec<usize> {
-        let mut states = self.closure(vec![false; self.tokens.len() + 1], 0);
-        for c in text {
-            states = self.step(&states, *c);
+    /// Goes through a text, and says after each character (and before the first one) how far into
+    /// the pattern one may be; at last, how far after all of it. Ends early where nothing can
+    /// match any more.
+    fn walk(
+        &self,
+        text: impl Iterator<Item = char>,
+        mut after: impl FnMut(usize, &[bool]),
+    ) -> Vec<bool> {
+        let mut states = vec![false; self.tokens.len() + 1];
+        let mut next = states.clone();
+        self.enter(&mut states, 0);
+        after(0, &states);
+        for (at, c) in text.enumerate() {
+            next.fill(false);
+            self.step(&states, &mut next, c);
+            std::mem::swap(&mut states, &mut next);
+            if !states.contains(&true) {
+                break;
+            }
+            after(at + 1, &states);
         }
-        // What is matched already cannot match something longer.
-        (0..self.tokens.len()).filter(|at| states[*at]).collect()
+        states
     }
 
     /// Adds a state, and those behind tokens that may match nothing.
-    fn closure(&self, mut states: Vec<bool>, mut at: usize) -> Vec<bool> {
+    fn enter(&self, states: &mut [bool], mut at: usize) {
         loop {
             states[at] = true;
             match self.tokens.get(at) {
                 Some(Token::Many | Token::Rest | Token::Parts) => at += 1,
-                _ => return states,
+                _ => return,
             }
         }
     }
 
-    fn step(&self, states: &[bool], c: char) -> Vec<bool> {
+    fn step(&self, states: &[bool], next: &mut [bool], c: char) {
         let separator = self.path && c == '/';
-        let mut next = vec![false; states.len()];
         for (at, token) in self.tokens.iter().enumerate().filter(|(at, _)| states[*at]) {
             match token {
-                Token::Char(wanted) if *wanted == c => next = self.closure(next, at + 1),
-                Token::One if !separator => next = self.closure(next, at + 1),
+                Token::Char(wanted) if *wanted == c => self.enter(next, at + 1),
+                Token::One if !separator => self.enter(next, at + 1),
                 Token::Class { negated, ranges } if !separator => {
                     let inside = ranges.iter().any(|(low, high)| (*low..=*high).contains(&c));
                     if inside != *negated {
-                        next = self.closure(next, at + 1);
+                        self.enter(next, at + 1);
                     }
                 }
-                Token::Many if !separator => next = self.closure(next, at),
-                Token::Rest => next = self.closure(next, at),
+                Token::Many if !separator => self.enter(next, at),
+                Token::Rest => self.enter(next, at),
                 // Inside parts one stays until the next `/`; only there it may end.
-                Token::Parts if separator => next = self.closure(next, at),
+                Token::Parts if separator => self.enter(next, at),
                 Token::Parts => next[at] = true,
                 _ => {}
             }
         }
-        next
     }
 }
 

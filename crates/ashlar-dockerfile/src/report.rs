@@ -103,6 +103,11 @@ impl<'a> Report<'a> {
         self.warnings.push(Warning { rule, problem });
     }
 
+    /// Whether no more warnings are kept.
+    pub fn is_full(&self) -> bool {
+        self.warnings.len() >= KEPT
+    }
+
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty()
     }

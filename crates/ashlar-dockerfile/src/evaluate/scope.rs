@@ -105,6 +105,9 @@ pub(super) fn expand_word(
         }
     })?;
     for name in expanded.unset.iter().filter(|name| !scope.declares(name) && is_name(name)) {
+        if report.is_full() {
+            break;
+        }
         let mistake = Mistake::new(word.span, format!("nothing sets the variable `{name}`"));
         let variables = configuration.env.iter().map(|(name, _)| name.as_str());
         let known = variables.chain(scope.args.iter().map(|(name, _)| name.as_str()));
