@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use ashlar_execute::trace::{Trace, internal_trace};
 use ashlar_execute::{
-    Cancel, Executor as _, ImageView, Jobs, Keep, Kept, Outcome, Request, Rights, Root, Sandbox,
-    SandboxOptions, View, internal_sandbox, reexec_command, rights,
+    Cancel, Executor as _, ImageMount, ImageView, Jobs, Keep, Kept, Mounted, Outcome, Owner,
+    Request, Rights, Root, Sandbox, SandboxOptions, View, internal_sandbox, reexec_command, rights,
 };
 use ashlar_object::Command;
 use ashlar_store::{Capture, LocalStore, OpenOptions, Store as _};
@@ -52,7 +52,7 @@ fn run(store: &Path, script: &str, many_ids: bool) -> ExitCode {
 }
 
 /// Runs a script in an image that has nothing but busybox and what the script makes, and prints
-/// how it ended; further on a terminal: a shell script in what it left when it failed.
+/// how it ended, with a checkpoint in `/work`; further on a terminal: a shell script in what it left when it failed.
 fn run_image(store: &Path, script: &str, uid: u32) -> ExitCode {
     if rights() == Rights::Plain {
         let status = reexec_command().expect("unshare").status().expect("a process");
@@ -65,6 +65,8 @@ fn run_image(store: &Path, script: &str, uid: u32) -> ExitCode {
     request.command.arguments[0] = "/bin/sh".into();
     let mut view = ImageView::default();
     view.user.uid = uid;
+    let what = Mounted::Checkpoint { seed: None, made: Owner::FOLDER };
+    view.mounts.push(ImageMount { at: "/work".into(), what });
     request.view = View::Image(Box::new(view));
     let jobs = Jobs::new(2).expect("a pipe");
     let code = match sandbox.run(&request, &jobs, &Cancel::new()) {

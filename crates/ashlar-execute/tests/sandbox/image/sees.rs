@@ -133,7 +133,7 @@ fn sees_the_machines_network_when_it_may() {
 }
 
 #[test]
-fn machine_network_is_not_for_module_requests_and_images_need_layers() {
+fn images_need_layers_and_ids_that_exist_and_keep_their_changes() {
     let fixture = Fixture::new();
     let mut asked = run(&fixture, "true");
     asked.root = ashlar_execute::Root::Host(Vec::new());

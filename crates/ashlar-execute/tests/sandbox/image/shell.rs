@@ -24,16 +24,16 @@ fn on_terminal(command: &str) -> (Option<i32>, String) {
 fn has_the_terminal_and_what_a_failed_command_left() {
     let fixture = Fixture::new();
     let store = fixture.folder.path().join("other");
-    let after = "test -t 0 && test -t 1 && cat /tmp/left && ls -1 /bin && (: </dev/tty) \
+    let after = "test -t 0 && test -t 1 && cat /tmp/left /work/one && ls -1 /bin && (: </dev/tty) \
                  && read line && echo \\\"got $line\\\" && exit 7";
     let command = format!(
-        "AFTER_FAILURE=\"{}\" {} run-image {} 'echo left behind >/tmp/left; rm /bin/id; exit 3'",
+        "AFTER_FAILURE=\"{}\" {} run-image {} 'echo left behind >/tmp/left; echo point >/work/one; rm /bin/id; exit 3'",
         after.replace('$', "\\$"),
         helper().display(),
         store.display()
     );
     let (code, text) = on_terminal(&command);
-    assert!(text.contains("Failed(3)\r\nleft behind\r\n"), "{text}");
+    assert!(text.contains("Failed(3)\r\nleft behind\r\npoint\r\n"), "{text}");
     assert!(text.contains("\r\nls\r\n") && !text.contains("\r\nid\r\n"), "{text}");
     assert!(text.contains("got typed"), "{text}");
     assert_eq!(code, Some(7), "{text}");
