@@ -8,7 +8,8 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use ashlar_object::{Digest, File, Meta, Node, RelPath, Tree};
+use ashlar_object::{Digest, File, Hasher, Meta, Node, RelPath, Tree};
+use ashlar_pack::image::{Bounds, Compression, Writing, read_layer, write_layer};
 use ashlar_pack::{Contents, Limits, Stack, Toc, archive, plan};
 
 const MOST: usize = 400_000_000;
@@ -104,6 +105,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })?;
     }
     said("fetch", since, 0)?;
+
+    let mut blob = Vec::new();
+    for (what, compression) in
+        [("gzip", Compression::Gzip), ("zstd", Compression::Zstd), ("plain", Compression::None)]
+    {
+        blob.clear();
+        let since = now();
+        let how = Writing { compression, ..Writing::default() };
+        let written = write_layer(&tree, &memory, &how, &mut blob)?.digest.size;
+        said(what, since, written)?;
+        let since = now();
+        read_layer(&mut &blob[..], &Bounds::default(), &mut |content| {
+            let mut hasher = Hasher::new();
+            let mut piece = vec![0; 128 << 10];
+            loop {
+                match content.read(&mut piece)? {
+                    0 => return Ok(hasher.finish()),
+                    count => hasher.update(&piece[..count]),
+                }
+            }
+        })?;
+        said("read", since, written)?;
+    }
 
     let since = now();
     archive::write(&tree, &memory, &mut io::sink())?;

@@ -31,7 +31,8 @@ fn entry(name: &str, kind: u8, link: &str, content: &[u8]) -> Vec<u8> {
     block
 }
 
-fn sealed(block: &mut [u8]) {
+/// Makes the sum of a header right.
+pub fn sealed(block: &mut [u8]) {
     block[148..156].copy_from_slice(b"        ");
     let sum: u32 = block[..512].iter().copied().map(u32::from).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
