@@ -34,6 +34,22 @@ fn whiteouts_and_opaque_folders_hide_what_is_below() {
 }
 
 #[test]
+fn files_of_a_layer_have_all_their_names() {
+    let fixture = Fixture::new();
+    let image = fixture.tree(Capture::ImageLayer, |folder| {
+        fs::create_dir_all(folder.join("usr/bin")).unwrap();
+        fs::write(folder.join("usr/bin/gzip"), "packs").unwrap();
+        fs::write(folder.join("usr/bin/equal"), "packs").unwrap();
+        fs::hard_link(folder.join("usr/bin/gzip"), folder.join("gunzip")).unwrap();
+    });
+    assert_eq!(image.tree.links().len(), 1);
+    let root = Root::Layers(vec![fixture.busybox(), image]);
+    let names = "stat -c %h /gunzip /usr/bin/gzip; test /gunzip -ef /usr/bin/gzip; \
+                 ! test /gunzip -ef /usr/bin/equal";
+    assert_eq!(fixture.output(&request(root, names)), "2\n2\n");
+}
+
+#[test]
 fn hundreds_of_layers_and_one_of_them_twice() {
     let fixture = Fixture::new();
     let mut layers = vec![fixture.busybox()];
