@@ -81,7 +81,7 @@ fn leave(
     }
     if let Err(error) = registry.put_blob(&blob.digest, &blob.body(), watch) {
         // What could not be read here is no fault of the registry: it shows when it is read again.
-        if matches!(error, RemoteError::Unreachable { .. } | RemoteError::Wrong { .. }) {
+        if !matches!(error, RemoteError::Stopped | RemoteError::Refused { .. }) {
             readable(blob, watch)?;
         }
         return Err(error.into());
