@@ -3,8 +3,6 @@
 
 #![no_main]
 
-use std::io::Read;
-
 use ashlar_object::{Digest, Tree};
 use ashlar_pack::image::{Bounds, read_layer};
 use libfuzzer_sys::fuzz_target;
