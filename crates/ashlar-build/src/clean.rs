@@ -76,6 +76,7 @@ fn made_of(work: &Work) -> (Option<&Module>, Option<&String>) {
         | Work::Packages { base, .. } => (None, Some(base)),
         Work::Source { module, .. } => (Some(module), None),
         Work::Build(module) => (Some(module), module.base.as_ref()),
+        Work::Image(_) => (None, None),
     }
 }
 
@@ -83,6 +84,12 @@ fn made_of(work: &Work) -> (Option<&Module>, Option<&String>) {
 fn files_of_step(project: &Project, facts: &Facts, work: &Work) -> BTreeSet<PathBuf> {
     let (module, base) = made_of(work);
     let mut files = BTreeSet::new();
+    if let Work::Image(work) = work
+        && work.reads_context()
+    {
+        // The folder itself: which of its files are read is not told apart here.
+        files.insert(PathBuf::new());
+    }
     if let Some(module) = module {
         files.extend((0..module.sources.len()).flat_map(|number| files_of(module, number, facts)));
     }

@@ -7,13 +7,13 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use ashlar_object::StepKey;
-use ashlar_plan::{Plan, StepId, StepIndex, Work, forecast, priorities};
+use ashlar_plan::{ImageWork, Plan, StepId, StepIndex, Work, forecast, priorities};
 use ashlar_recipe::Kind;
 use ashlar_store::{Found, Journal, RecordedOutcome, StepRecord, Store, StoreError, put};
 
 use crate::engine::{Ended, Engine, Results, now};
 use crate::event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary};
-use crate::lookup::{Bring, Lookup, look_far};
+use crate::lookup::{Bring, Lookup, is_fetch, look_far};
 use crate::push::{Item, Queues};
 use crate::remotes::Ears;
 
@@ -245,14 +245,15 @@ fn run(
     };
     (engine.tell)(Event::Planned {
         steps: lookup.run.len(),
-        modules: lookup.run.iter().filter(|s| plan.steps[**s].is_build()).count(),
+        modules: lookup.run.iter().filter(|s| plan.steps[**s].is_target()).count(),
         forecast: forecast(plan, &lookup.run, &recorded, options.jobs),
     });
     // A step that was never timed counts as a second, so that chains of unknown steps still
     // go before single ones.
     let guess = |step| recorded(step).unwrap_or(Duration::from_secs(1));
     let priority = priorities(plan, &lookup.run, &guess);
-    let mut dispatcher = Dispatcher::new(plan, lookup, priority);
+    let expected = plan.steps.iter().enumerate().map(|(step, _)| recorded(step)).collect();
+    let mut dispatcher = Dispatcher::new(plan, lookup, priority, expected);
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();
         dispatcher.go(scope, engine, journal, options, again, queues, summary, &sender, &receiver)
@@ -267,13 +268,20 @@ struct Dispatcher<'p> {
     dependents: HashMap<StepIndex, Vec<StepIndex>>,
     ready: BTreeSet<(Duration, StepIndex)>,
     priority: Vec<Duration>,
+    /// How long each step took before.
+    expected: Vec<Option<Duration>>,
     running: usize,
     fetching: usize,
     stopped: bool,
 }
 
 impl<'p> Dispatcher<'p> {
-    fn new(plan: &'p Plan, lookup: Lookup, priority: Vec<Duration>) -> Self {
+    fn new(
+        plan: &'p Plan,
+        lookup: Lookup,
+        priority: Vec<Duration>,
+        expected: Vec<Option<Duration>>,
+    ) -> Self {
         let mut waits = HashMap::new();
         let mut dependents: HashMap<StepIndex, Vec<StepIndex>> = HashMap::new();
         let mut ready = BTreeSet::new();
@@ -300,6 +308,7 @@ impl<'p> Dispatcher<'p> {
             dependents,
             ready,
             priority,
+            expected,
             running: 0,
             fetching: 0,
             stopped: false,
@@ -321,7 +330,7 @@ impl<'p> Dispatcher<'p> {
     ) -> Result<(), StoreError> {
         loop {
             self.stopped |= engine.cancel.is_cancelled();
-            while let Some(step) = self.next(options.jobs) {
+            while let Some(step) = self.next(options.jobs, engine.deadline) {
                 self.start(scope, engine, queues, step, again.contains(&step), sender);
             }
             if self.running + self.fetching == 0 {
@@ -339,17 +348,31 @@ impl<'p> Dispatcher<'p> {
         let mut left: Vec<StepIndex> = self.waits.keys().copied().collect();
         left.extend(self.ready.iter().map(|(_, step)| *step));
         left.sort_unstable();
+        let untouched = summary.failures.is_empty() && !engine.cancel.is_cancelled();
+        summary.out_of_time |= engine.deadline.is_some() && untouched && !left.is_empty();
         not_tried(engine, left, summary);
         Ok(())
     }
 
+    /// Whether a step is worth beginning with so much time left: what was never timed is, and what
+    /// goes on where it was stopped.
+    fn fits(&self, step: StepIndex, left: Duration) -> bool {
+        let goes_on = self.plan.steps[step].image().is_some_and(ImageWork::goes_on);
+        !left.is_zero() && (goes_on || self.expected[step].is_none_or(|took| took <= left))
+    }
+
     /// The next step to begin, if one may begin now.
-    fn next(&mut self, jobs: usize) -> Option<StepIndex> {
+    fn next(&mut self, jobs: usize, deadline: Option<Instant>) -> Option<StepIndex> {
         if self.stopped {
             return None;
         }
+        let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
         let pick = self.ready.iter().rev().copied().find(|(_, step)| {
-            if is_fetch(self.plan, *step) { self.fetching < FETCHES } else { self.running < jobs }
+            let free = match is_fetch(self.plan, *step) {
+                true => self.fetching < FETCHES,
+                false => self.running < jobs,
+            };
+            free && left.is_none_or(|left| self.fits(*step, left))
         })?;
         self.ready.remove(&pick);
         Some(pick.1)
@@ -425,6 +448,9 @@ impl<'p> Dispatcher<'p> {
         }
         record(engine, journal, step, &ended)?;
         let report = report(engine, step, &ended);
+        summary.out_of_time |= report.outcome == StepOutcome::Skipped
+            && engine.is_over()
+            && !engine.cancel.is_cancelled();
         summary.count(&report);
         (engine.tell)(Event::Ended(Box::new(report)));
         match ended.found {
@@ -459,10 +485,6 @@ fn holds_jobs(plan: &Plan, step: StepIndex) -> bool {
     }
 }
 
-fn is_fetch(plan: &Plan, step: StepIndex) -> bool {
-    matches!(plan.steps[step].work, Work::Source { .. } | Work::Unpack(_))
-}
-
 impl Ended {
     /// The step's thread is gone; what it said is on standard error.
     fn panicked() -> Self {
@@ -484,7 +506,7 @@ fn report(engine: &Engine<'_>, index: StepIndex, ended: &Ended) -> StepReport {
     let hit = matches!(ended.outcome, StepOutcome::Hit | StepOutcome::Cutoff);
     StepReport {
         id: step.id.clone(),
-        is_module: step.is_build(),
+        is_module: step.is_target(),
         outcome: ended.outcome,
         from: hit.then(|| origin(engine, ended)),
         took: ended.took,

@@ -13,6 +13,7 @@ use ashlar_store::{Found, LocalStore, Store, StoreError, put};
 
 use crate::command;
 use crate::event::{ErrorKind, Event, Failure, StepOutcome};
+use crate::image::{Building, Cache};
 use crate::origin::Origins;
 use crate::remotes::{Ears, Remotes};
 use crate::roots::Trees;
@@ -55,6 +56,11 @@ pub struct Engine<'a> {
     pub owner_base: u32,
     /// Trees seen so far: begin with the default.
     pub trees: Trees,
+    /// What images are made with, when the plan has steps of one.
+    pub image: Option<&'a Building<'a>>,
+    /// When the run has to be over: commands that are at work then are stopped, and count as not
+    /// tried.
+    pub deadline: Option<Instant>,
 }
 
 /// How a step ended, before it is told to anyone.
@@ -80,6 +86,8 @@ pub(crate) struct Prepared {
     pub request: Option<Request>,
     /// For steps that run no command: what they make.
     pub made: Option<Kept>,
+    /// Caches that are in use while it runs.
+    pub held: Vec<Cache>,
 }
 
 impl Engine<'_> {
@@ -175,11 +183,18 @@ impl Engine<'_> {
             let found = Found { action: prepared.action, result };
             return Ok(Ended { from, ..Ended::found(StepOutcome::Cutoff, found, started) });
         }
+        let _held = prepared.held;
         let (kept, log, began, took) = match (prepared.made, prepared.request) {
             (Some(made), _) => (made, Digest::EMPTY, started, Duration::ZERO),
             (None, Some(mut request)) => {
                 request.held_jobs = held;
+                let left = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
+                request.timeout = match (request.timeout, left) {
+                    (Some(own), Some(left)) => Some(own.min(left)),
+                    (own, left) => own.or(left),
+                };
                 let finished = self.executor.run(&request, self.jobs, self.cancel)?;
+                self.keep_checkpoints(&prepared.action, &request, &finished.checkpoints)?;
                 let failed = |failure| Ended {
                     outcome: StepOutcome::Failed,
                     found: None,
@@ -195,6 +210,7 @@ impl Engine<'_> {
                         (kept, finished.log, finished.started, finished.took)
                     }
                     Outcome::Failed(code) => return Ok(failed(Failure::Exit(code))),
+                    Outcome::TimedOut(_) if self.is_over() => return Ok(Ended::skipped(started)),
                     Outcome::TimedOut(after) => return Ok(failed(Failure::TimedOut(after))),
                     Outcome::Unkeepable(what) => return Ok(failed(Failure::Unkeepable(what))),
                     Outcome::Cancelled => return Ok(Ended::skipped(started)),
@@ -231,6 +247,11 @@ impl Engine<'_> {
         self.store.put_step(&step.key, &prepared.action)?;
         let found = Found { action: prepared.action, result };
         Ok(Ended { took, ..Ended::found(StepOutcome::Built, found, began) })
+    }
+
+    /// Whether the time of the run is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|end| Instant::now() >= end)
     }
 
     /// The result of an action, here or at a remote.
@@ -299,6 +320,7 @@ impl Engine<'_> {
                 Ok(self.internal("import", &source, normalised(self.store, &source)?))
             }
             Work::Build(module) => self.prepare_build(step, index, module, results),
+            Work::Image(work) => self.prepare_image(step, work, results),
         }
     }
 
@@ -354,7 +376,7 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Module,
         };
-        Ok(Prepared { action, request: Some(request), made: None })
+        Ok(Prepared { action, request: Some(request), made: None, held: Vec::new() })
     }
 
     fn prepare_base(&self, step: &Step, name: &str) -> Result<Prepared, Failure> {
@@ -387,7 +409,7 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Module,
         };
-        Ok(Prepared { action, request: Some(request), made: None })
+        Ok(Prepared { action, request: Some(request), made: None, held: Vec::new() })
     }
 
     fn prepare_install(
@@ -420,22 +442,27 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Module,
         };
-        Ok(Prepared { action, request: Some(request), made: None })
+        Ok(Prepared { action, request: Some(request), made: None, held: Vec::new() })
     }
 
-    fn internal(&self, name: &str, of: &Kept, made: Kept) -> Prepared {
+    pub(crate) fn internal(&self, name: &str, of: &Kept, made: Kept) -> Prepared {
         let command = command::internal(name, &[]);
-        Prepared { action: self.action("", &command, &of.tree), request: None, made: Some(made) }
+        Prepared {
+            action: self.action("", &command, &of.tree),
+            request: None,
+            made: Some(made),
+            held: Vec::new(),
+        }
     }
 
-    fn action(&self, salt: &str, command: &Command, root: &Tree) -> Digest {
+    pub(crate) fn action(&self, salt: &str, command: &Command, root: &Tree) -> Digest {
         let action: Action =
             command::action(self.project, self.facts, salt, command, root.root_digest());
         action.digest()
     }
 
     /// What a step made, as it is in the store.
-    fn outputs(&self, step: StepIndex, results: &Results) -> Result<Kept, Failure> {
+    pub(crate) fn outputs(&self, step: StepIndex, results: &Results) -> Result<Kept, Failure> {
         let found = results.get(&step).ok_or_else(|| {
             Failure::store(format!("the result of {} is not there", self.plan.steps[step].id))
         })?;

@@ -234,6 +234,9 @@ pub struct Summary {
     pub took: Duration,
     /// Whether the build was stopped from outside.
     pub cancelled: bool,
+    /// Whether something was not begun, or stopped, because the time of the run was over or would
+    /// not have been enough.
+    pub out_of_time: bool,
     /// The steps that failed, in the order in which they did.
     pub failures: Vec<StepReport>,
     /// What there was to do with each remote.

@@ -169,6 +169,17 @@ fn walk(
     Ok(lookup)
 }
 
+/// Whether a step gets what is elsewhere: it waits for a network and takes no processor.
+#[must_use]
+pub(crate) fn is_fetch(plan: &Plan, step: StepIndex) -> bool {
+    use ashlar_plan::{ImageWork, Work};
+    match &plan.steps[step].work {
+        Work::Source { .. } | Work::Unpack(_) => true,
+        Work::Image(work) => matches!(**work, ImageWork::Layer { .. }),
+        Work::Base(_) | Work::Tools { .. } | Work::Packages { .. } | Work::Build(_) => false,
+    }
+}
+
 /// For each step whether its result is shared: not one that sees the machine's own files, or was
 /// made from one that does, because nobody knows all of what is in those; and no source, which
 /// comes from where it comes from.
@@ -181,13 +192,12 @@ pub fn shared_steps(project: &ashlar_recipe::Project, plan: &Plan) -> Vec<bool> 
         let base = match &step.work {
             Work::Build(module) => module.base.as_ref(),
             Work::Tools { base, .. } | Work::Packages { base, .. } => Some(base),
-            Work::Base(_) | Work::Unpack(_) | Work::Source { .. } => None,
+            Work::Base(_) | Work::Unpack(_) | Work::Source { .. } | Work::Image(_) => None,
         };
         let on_host = base.is_some_and(|base| matches!(project.bases.get(base), Some(Base::Host)));
         // Steps stand after those they need.
         host.push(on_host || step.needs().any(|need| host[need]));
     }
-    let source =
-        |step: StepIndex| matches!(plan.steps[step].work, Work::Source { .. } | Work::Unpack(_));
+    let source = |step: StepIndex| is_fetch(plan, step);
     host.into_iter().enumerate().map(|(step, host)| !host && !source(step)).collect()
 }

@@ -63,7 +63,11 @@ impl Trees {
         if let Some(tree) = lock(&self.merged).get(&id) {
             return tree.clone();
         }
-        let tree = layers.iter().fold(Tree::default(), |below, l| below.overlaid(&l.tree));
+        // Each instruction of an image stands on all before it.
+        let tree = match layers.split_last() {
+            None => Tree::default(),
+            Some((top, below)) => self.merged(below).overlaid(&top.tree),
+        };
         lock(&self.merged).insert(id, tree.clone());
         tree
     }

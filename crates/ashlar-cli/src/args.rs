@@ -6,10 +6,12 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub mod artifact;
 pub mod cache;
+pub mod image;
 pub mod run;
 
 use artifact::Artifact;
 use cache::Cache;
+use image::Image;
 use run::Run;
 
 /// Builds systems made of hundreds of parts, and never builds one of them twice.
@@ -172,6 +174,9 @@ pub enum Command {
     /// Keep folders of a workspace between jobs, in layers with keys of their own.
     #[command(subcommand)]
     Cache(Box<Cache>),
+    /// Build images from Dockerfiles; every instruction that finished is kept.
+    #[command(subcommand)]
+    Image(Box<Image>),
     /// Look after the store.
     #[command(subcommand)]
     Store(Store),

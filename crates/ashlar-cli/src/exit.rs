@@ -345,6 +345,7 @@ pub fn exit_of_build(summary: &Summary, require_push: bool) -> Exit {
     match failed {
         _ if !summary.lost.is_empty() => Exit::Store,
         Exit::Done if require_push && unsent => Exit::Store,
+        Exit::Done if summary.out_of_time => Exit::Stopped,
         failed => failed,
     }
 }

@@ -387,6 +387,8 @@ impl Session {
                 tell,
                 owner_base,
                 trees: Trees::default(),
+                image: None,
+                deadline: None,
             };
             work(&engine, &sandbox)
         })

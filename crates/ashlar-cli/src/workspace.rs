@@ -58,6 +58,15 @@ impl Workspace {
         Ok(Self { store, root, below, remotes, folder, offline: globals.offline })
     }
 
+    /// A folder that is a root whatever lies in it and above, with the remotes of the nearest
+    /// `ashlar.toml`.
+    pub fn at(globals: &Globals, root: &Path) -> Result<Self, Failed> {
+        let (folder, remotes) = remotes_of(root, globals)?;
+        let store = open_store(globals)?;
+        let (root, below) = (root.to_owned(), PathBuf::new());
+        Ok(Self { store, root, below, remotes, folder, offline: globals.offline })
+    }
+
     /// The remotes that are read or written.
     pub fn open_remotes(&self) -> Result<Vec<Opened>, Failed> {
         remotes::open_used_of(&self.folder, &self.remotes, self.offline)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ashlar_object::StepKey;
 use ashlar_recipe::{Kind, Module, ModuleName};
 
-use crate::KeyInputs;
+use crate::{ImageWork, KeyInputs};
 
 /// The place of a step in [`Plan::steps`].
 pub type StepIndex = usize;
@@ -61,6 +61,8 @@ pub enum Work {
     },
     /// Build a module.
     Build(Arc<Module>),
+    /// Make a layer of an image.
+    Image(Arc<ImageWork>),
 }
 
 /// One step: a thing that is done once and kept.
@@ -98,12 +100,33 @@ impl Step {
             .chain(&self.depends)
             .chain(packages)
             .copied()
+            .chain(self.image().into_iter().flat_map(ImageWork::reads))
+    }
+
+    /// What is done, when it is a step of an image.
+    #[must_use]
+    pub fn image(&self) -> Option<&ImageWork> {
+        match &self.work {
+            Work::Image(work) => Some(work),
+            _ => None,
+        }
     }
 
     /// Whether this step makes Debian packages.
     #[must_use]
     pub fn is_deb(&self) -> bool {
         matches!(&self.work, Work::Build(module) if module.build.kind == Kind::Deb)
+    }
+
+    /// Whether people asked for what this step makes: the outputs of a module, or the layer of an
+    /// instruction.
+    #[must_use]
+    pub fn is_target(&self) -> bool {
+        match &self.work {
+            Work::Build(_) => true,
+            Work::Image(work) => !matches!(**work, ImageWork::Layer { .. }),
+            _ => false,
+        }
     }
 
     /// Whether this is the step that makes a module's outputs.

@@ -20,5 +20,6 @@ mod image;
 mod open;
 mod runtime;
 
+pub use container::{ImageOptions, ImagePlaces};
 pub use depot::registry::Credentials;
 pub use open::{BucketKeys, Definition, Layout, Secret, open};

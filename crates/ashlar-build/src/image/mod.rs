@@ -1,13 +1,45 @@
-//! Instructions of Dockerfiles that change files without running anything, on trees alone.
+//! Images: the instructions of Dockerfiles as steps, and what becomes of their layers.
 //!
 //! | file | what |
 //! |---|---|
+//! | `facts.rs` | what has to be known before an image can be planned: bases, files of the context |
 //! | `context.rs` | the files of the build context as a tree, and their contents into the store |
 //! | `select.rs` | what of a tree an instruction reads |
 //! | `copy.rs` | `COPY` and `ADD`: the layer they make |
 //! | `workdir.rs` | `WORKDIR`: the layer it makes |
+//! | `steps.rs` | what a step of an image sees and makes |
+//! | `cache_mount.rs` | folders that outlive builds |
+//! | `document.rs`, `export.rs` | from layers and configuration to an image that others take |
 
+mod cache_mount;
 pub(crate) mod context;
 pub(crate) mod copy;
+mod document;
+mod export;
+mod facts;
 pub(crate) mod select;
+mod steps;
 pub(crate) mod workdir;
+
+pub(crate) use cache_mount::Cache;
+pub use context::ContextError;
+pub use copy::CopyError;
+pub use document::native_platform;
+pub use export::{ExportError, Exported, Exporting, export};
+pub use facts::{ImageFailure, Ingredients, Place, gather, parse_file};
+pub use steps::Building;
+
+use ashlar_store::ImageError;
+
+use crate::event::{ErrorKind, Failure};
+use crate::failure::chain;
+
+/// Why a base image cannot be had.
+pub(crate) fn failure(error: &ImageError) -> Failure {
+    let kind = match error {
+        ImageError::Remote(_) | ImageError::Lost { .. } => ErrorKind::Remote,
+        ImageError::Store(_) => ErrorKind::Store,
+        _ => ErrorKind::Project,
+    };
+    Failure::Error { message: chain(error), advice: None, kind }
+}

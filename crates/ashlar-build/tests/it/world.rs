@@ -240,6 +240,8 @@ impl World {
             tell,
             owner_base: 0,
             trees: Trees::default(),
+            image: None,
+            deadline: None,
         };
         work(&engine)
     }

@@ -6,6 +6,7 @@ mod cache;
 mod check;
 mod checkout;
 mod graph;
+mod image;
 mod init;
 mod list;
 mod lock;
@@ -49,6 +50,7 @@ pub fn run(args: Args) -> Result<Exit, Failed> {
         Command::Remote(args) => remote::run(globals, &args),
         Command::Artifact(args) => artifact::run(globals, &args),
         Command::Cache(args) => cache::run(globals, &args),
+        Command::Image(args) => image::run(globals, &args),
         Command::Store(args) => store::run(globals, &args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(folder.as_deref()),

@@ -37,6 +37,14 @@ impl Show {
         }
     }
 
+    /// As [`Show::new`], for builds of something else than modules, by its name for one.
+    pub fn of(globals: &Globals, store: &Arc<LocalStore>, noun: &'static str) -> Self {
+        match Self::new(globals, store) {
+            Self::Text(_) => Self::Text(Arc::new(Text::of(globals, Arc::clone(store), noun))),
+            json => json,
+        }
+    }
+
     /// Something happened.
     pub fn event(&self, event: Event) {
         match self {

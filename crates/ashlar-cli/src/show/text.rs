@@ -23,6 +23,8 @@ const WIDTH: usize = 1000;
 pub struct Text {
     paint: Paint,
     verbose: bool,
+    /// What is built: `module`.
+    noun: &'static str,
     /// Whether something was said after the last failure.
     buried: AtomicBool,
     store: Arc<LocalStore>,
@@ -39,6 +41,11 @@ struct Live {
 
 impl Text {
     pub fn new(globals: &Globals, store: Arc<LocalStore>) -> Self {
+        Self::of(globals, store, "module")
+    }
+
+    /// For what is built, by its name for one.
+    pub fn of(globals: &Globals, store: Arc<LocalStore>, noun: &'static str) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let live = (terminal && globals.verbose == 0).then(|| {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
@@ -49,6 +56,7 @@ impl Text {
         Self {
             paint: Paint::new(globals.color, terminal),
             verbose: globals.verbose > 0,
+            noun,
             buried: AtomicBool::new(false),
             store,
             live,
@@ -88,7 +96,7 @@ impl Text {
                         if n == 1 { "step was" } else { "steps were" }
                     ),
                 };
-                self.say(&format!("{} to build{time}", count(modules, "module")));
+                self.say(&format!("{} to build{time}", count(modules, self.noun)));
                 if let Some(live) = &self.live {
                     live.bar.set_style(style("{bar:30} {pos}/{len} steps  {elapsed}{msg}"));
                     live.bar.set_length(steps as u64);
@@ -204,7 +212,7 @@ impl Text {
                 id.module
             ));
         }
-        if report.log.is_some() {
+        if report.log.is_some() && self.noun == "module" {
             let step =
                 if id.step == "build" { String::new() } else { format!(" --step '{}'", id.step) };
             text.push_str(&format!("\n  the whole log: ashlar log {}{step}", id.module));
@@ -250,7 +258,7 @@ impl Text {
             }
         }
         let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
-        let total = count(summary.modules, "module");
+        let total = count(summary.modules, self.noun);
         let took = human_duration(summary.took);
         let line = format!("{total}: {parts} in {took}");
         for line in summary.remotes.iter().flat_map(transfer::lines) {
@@ -274,7 +282,11 @@ impl Text {
         for text in &summary.lost {
             eprintln!("{} {text}\n  help: {LOST}", self.paint.red("error:"));
         }
-        if summary.cancelled {
+        if summary.out_of_time {
+            eprintln!(
+                "out of time: everything that finished is kept, and the next build goes on from there"
+            );
+        } else if summary.cancelled {
             eprintln!(
                 "stopped: everything that finished is kept, and the next build goes on from there"
             );

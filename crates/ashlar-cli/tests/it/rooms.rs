@@ -10,7 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("object", &[]),
     ("recipe", &[]),
     ("dockerfile", &["recipe"]),
-    ("plan", &["object", "recipe"]),
+    ("plan", &["dockerfile", "object", "recipe"]),
     ("store", &["object"]),
     ("source", &["object", "recipe", "store"]),
     ("execute", &["object", "store"]),
@@ -21,7 +21,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dropin", &["build", "execute", "object", "recipe", "source", "store"]),
     (
         "cli",
-        &["build", "dropin", "execute", "object", "plan", "recipe", "remote", "source", "store"],
+        &[
+            "build",
+            "dockerfile",
+            "dropin",
+            "execute",
+            "object",
+            "pack",
+            "plan",
+            "recipe",
+            "remote",
+            "source",
+            "store",
+        ],
     ),
 ];
 

@@ -1,0 +1,319 @@
+//! What has to be known of the world before an image can be planned.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ashlar_dockerfile::{
+    Base, Configuration, CopySource, Dockerfile, From, Ignore, Image, Platform, Request, RunMount,
+    Work, evaluate, ignore, parse,
+};
+use ashlar_object::Tree;
+use ashlar_plan::{BaseImage, ImageFacts};
+use ashlar_recipe::{Problem, Problems};
+use ashlar_source::DigestFile;
+use ashlar_store::{ImagePlatform, ImageReference, Images, ResolvedImage, Watch};
+
+use super::context::{ContextError, context};
+use super::copy::CopyError;
+use super::document;
+use super::select::select;
+use super::steps::at_its_path;
+use crate::failure::chain;
+
+/// Where a Dockerfile and its context are, and what is asked of them.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// The folder of the context, absolute.
+    pub context: &'a Path,
+    /// The Dockerfile, absolute.
+    pub file: &'a Path,
+    /// What people call it.
+    pub name: &'a str,
+    /// The stage to build; the last when none is named.
+    pub target: Option<&'a str>,
+    /// Values of `ARG`s.
+    pub args: &'a BTreeMap<String, String>,
+    /// What the image is for.
+    pub platform: Platform,
+    /// The registry of references that name none.
+    pub registry: Option<&'a str>,
+    /// Whether commands have a network unless they say otherwise.
+    pub network: bool,
+}
+
+/// An image that can be planned.
+#[derive(Debug)]
+pub struct Ingredients {
+    /// Its stages.
+    pub image: Image,
+    /// What is known of what they name.
+    pub facts: ImageFacts,
+    /// The base images, as `facts` numbers them.
+    pub bases: Vec<Arc<ResolvedImage>>,
+    /// What is in the context.
+    pub context: Tree,
+}
+
+/// Why an image cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageFailure {
+    /// The Dockerfile is wrong, or names what is not there.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The context cannot be used.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A base image cannot be had.
+    #[error(transparent)]
+    Image(#[from] ashlar_store::ImageError),
+}
+
+/// Reads a Dockerfile.
+///
+/// # Errors
+/// When it cannot be read or is no Dockerfile.
+pub fn parse_file(place: &Place<'_>) -> Result<Dockerfile, ImageFailure> {
+    let read = |source| ImageFailure::Read { path: place.file.to_owned(), source };
+    let bytes = std::fs::read(place.file).map_err(read)?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        let message = format!("{} is not UTF-8", place.name);
+        Problems { list: vec![Problem::new(message)], ..Problems::default() }
+    })?;
+    Ok(parse(place.name, &text)?)
+}
+
+/// Finds out what stages, bases and files an image is made of. Nothing but configurations of bases is
+/// fetched.
+///
+/// # Errors
+/// When the Dockerfile is wrong, or something that it names cannot be had.
+pub fn gather(
+    place: &Place<'_>,
+    images: &dyn Images,
+    digest: DigestFile<'_>,
+    watch: &Watch<'_>,
+) -> Result<Ingredients, ImageFailure> {
+    let file = parse_file(place)?;
+    let mut bases =
+        Bases { place, images, watch, found: Vec::new(), names: HashMap::new(), failed: None };
+    let build_platform = document::native_platform();
+    let request = Request {
+        target: place.target,
+        args: place.args,
+        platform: place.platform.clone(),
+        build_platform,
+    };
+    let evaluated = evaluate(&file, &request, &mut |base| bases.configuration(base));
+    if let Some(error) = bases.failed.take() {
+        // A registry that does not answer is no mistake of the Dockerfile.
+        return Err(error.into());
+    }
+    let image = evaluated?;
+    for stage in &image.stages {
+        bases.of_stage(stage)?;
+    }
+    let mut facts = ImageFacts {
+        bases: bases.found.iter().map(|image| base_image(image)).collect(),
+        base_of: bases.names,
+        network: place.network,
+        ..ImageFacts::default()
+    };
+    let bases = bases.found;
+    let tree = match reads_context(&image) {
+        true => context(place.context, &ignored(place)?, digest)?,
+        false => Tree::default(),
+    };
+    let mut wrong = Vec::new();
+    for (number, stage) in image.stages.iter().enumerate() {
+        for (at, instruction) in stage.instructions.iter().enumerate() {
+            let mut refuse = |error: CopyError| {
+                let span = instruction.place.span;
+                let message = format!("line {}: {}", instruction.line, chain(&error));
+                wrong.push(Problem::new(message).at(&instruction.place.file, span, ""));
+            };
+            match &instruction.work {
+                Work::Copy(copy) => {
+                    if let Some(source) = copy.sources.iter().find(|source| {
+                        matches!(source, CopySource::Url { .. } | CopySource::Git { .. })
+                    }) {
+                        let span = instruction.place.span;
+                        let message = format!(
+                            "line {}: ADD of {} is not supported: put the file into the context, or \
+                             fetch it in a RUN with a network",
+                            instruction.line,
+                            match source {
+                                CopySource::Git { repository, .. } => repository,
+                                CopySource::Url { url } => url,
+                                CopySource::Path(path) => path,
+                                CopySource::Heredoc { name, .. } => name,
+                            }
+                        );
+                        wrong.push(Problem::new(message).at(&instruction.place.file, span, ""));
+                        continue;
+                    }
+                    let reads =
+                        copy.sources.iter().any(|source| matches!(source, CopySource::Path(_)));
+                    if copy.from == From::Context && reads {
+                        match select(copy, &tree) {
+                            Ok(part) => {
+                                facts.context.insert((number, at, 0), part.digest());
+                            }
+                            Err(error) => refuse(error),
+                        }
+                    }
+                }
+                Work::Run(run) => {
+                    for (mount_number, mount) in run.mounts.iter().enumerate() {
+                        let source = match mount {
+                            RunMount::Bind { from: From::Context, source, .. }
+                            | RunMount::Cache { from: Some(From::Context), source, .. } => source,
+                            _ => continue,
+                        };
+                        match at_its_path(&tree, source) {
+                            Ok(part) => {
+                                let key = (number, at, mount_number);
+                                facts.context.insert(key, part.digest());
+                            }
+                            Err(error) => refuse(error),
+                        }
+                    }
+                }
+                Work::Workdir(_) => {}
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        let text = std::fs::read_to_string(place.file).unwrap_or_default();
+        let sources = [(place.name.to_owned(), text)].into();
+        return Err(Problems { list: wrong, more: 0, sources }.into());
+    }
+    Ok(Ingredients { image, facts, bases, context: tree })
+}
+
+fn base_image(image: &ResolvedImage) -> BaseImage {
+    BaseImage { diff_ids: image.layers.iter().map(|layer| layer.diff_id).collect() }
+}
+
+/// Whether anything reads files of the context.
+fn reads_context(image: &Image) -> bool {
+    let mut works = image.stages.iter().flat_map(|stage| &stage.instructions).map(|one| &one.work);
+    works.any(|work| match work {
+        Work::Copy(copy) => copy.from == From::Context,
+        Work::Run(run) => run.mounts.iter().any(|mount| {
+            matches!(
+                mount,
+                RunMount::Bind { from: From::Context, .. }
+                    | RunMount::Cache { from: Some(From::Context), .. }
+            )
+        }),
+        Work::Workdir(_) => false,
+    })
+}
+
+/// What `NAME.dockerignore` beside the Dockerfile, else `.dockerignore` of the context, leaves out.
+fn ignored(place: &Place<'_>) -> Result<Ignore, ImageFailure> {
+    let mut beside = place.file.as_os_str().to_owned();
+    beside.push(".dockerignore");
+    for path in [PathBuf::from(beside), place.context.join(".dockerignore")] {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                return Ok(ignore(&name, &text)?);
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ImageFailure::Read { path, source }),
+        }
+    }
+    Ok(Ignore::default())
+}
+
+/// The images that stages begin with and copy from.
+struct Bases<'a> {
+    place: &'a Place<'a>,
+    images: &'a dyn Images,
+    watch: &'a Watch<'a>,
+    found: Vec<Arc<ResolvedImage>>,
+    names: HashMap<(String, String), usize>,
+    failed: Option<ashlar_store::ImageError>,
+}
+
+impl Bases<'_> {
+    fn configuration(&mut self, base: &Base) -> Result<Configuration, String> {
+        match base {
+            Base::Scratch | Base::Stage(_) => Ok(Configuration::default()),
+            Base::Module(name) => {
+                Err(format!("`module:{name}`: modules of a project are not used as bases here"))
+            }
+            Base::Debian(name) => {
+                Err(format!("`base:{name}`: bases of a project are not used as bases here"))
+            }
+            Base::Image { reference, platform } => match self.image(reference, platform) {
+                Ok(number) => document::configuration(&self.found[number].configuration),
+                Err(error) => {
+                    let said = chain(&error);
+                    if matches!(error, ashlar_store::ImageError::Remote(_)) {
+                        self.failed.get_or_insert(error);
+                    }
+                    Err(said)
+                }
+            },
+        }
+    }
+
+    fn image(
+        &mut self,
+        reference: &str,
+        platform: &Platform,
+    ) -> Result<usize, ashlar_store::ImageError> {
+        let name = (reference.to_owned(), platform.to_string());
+        if let Some(known) = self.names.get(&name) {
+            return Ok(*known);
+        }
+        let parsed = ImageReference::parse(reference, self.place.registry)?;
+        let parsed = parsed.below(self.place.context);
+        let wanted =
+            ImagePlatform::new(&platform.os, &platform.architecture, platform.variant.as_deref());
+        let image = self.images.resolve(&parsed, &wanted, self.watch)?;
+        self.found.push(Arc::new(image));
+        self.names.insert(name, self.found.len() - 1);
+        Ok(self.found.len() - 1)
+    }
+
+    /// Those that a stage uses besides as its base.
+    fn of_stage(&mut self, stage: &ashlar_dockerfile::Stage) -> Result<(), ImageFailure> {
+        if let Base::Image { reference, platform } = &stage.base {
+            self.image(reference, platform)?;
+        }
+        for instruction in &stage.instructions {
+            let mut from = Vec::new();
+            match &instruction.work {
+                Work::Copy(copy) => from.push(&copy.from),
+                Work::Run(run) => {
+                    for mount in &run.mounts {
+                        match mount {
+                            RunMount::Bind { from: of, .. } => from.push(of),
+                            RunMount::Cache { from: Some(of), .. } => from.push(of),
+                            _ => {}
+                        }
+                    }
+                }
+                Work::Workdir(_) => {}
+            }
+            for from in from {
+                if let From::Image { reference, platform } = from {
+                    self.image(reference, platform)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,336 @@
+//! What a step of an image sees and makes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ashlar_dockerfile::{Run, RunMount};
+use ashlar_execute::{
+    ImageMount, ImageView, Keep, Kept, Mounted, Network, Owner, Request, Root, Secret, User, View,
+};
+use ashlar_object::{CanonicalHasher, Command, Digest, Node, StepKey, Tree};
+use ashlar_pack::image::{Bounds, read_layer};
+use ashlar_plan::{Files, ImageWork, Step, StepIndex};
+use ashlar_store::{Images, ResolvedImage, Watch, put, read};
+
+use super::cache_mount;
+use super::context::keep_contents;
+use super::copy::{Downloaded, copy};
+use super::select::{part, select};
+use super::workdir::workdir;
+use crate::engine::{Engine, Prepared, Results};
+use crate::event::{ErrorKind, Failure};
+use crate::failure::chain;
+
+/// What the steps of an image are made with, besides what every step is.
+pub struct Building<'a> {
+    /// Where base images come from.
+    pub images: &'a dyn Images,
+    /// The base images, as the plan numbers them.
+    pub bases: Vec<Arc<ResolvedImage>>,
+    /// The folder of the context.
+    pub context: PathBuf,
+    /// What is in it.
+    pub tree: Tree,
+    /// Secrets by their ids.
+    pub secrets: BTreeMap<String, Secret>,
+    /// The folder where cache mounts are kept.
+    pub caches: PathBuf,
+    /// How long a command has to end when it is stopped.
+    pub grace: Duration,
+}
+
+impl Engine<'_> {
+    /// What a step of an image sees, or what it makes when it runs no command.
+    pub(crate) fn prepare_image(
+        &self,
+        step: &Step,
+        work: &ImageWork,
+        results: &Results,
+    ) -> Result<Prepared, Failure> {
+        let building = self.image.ok_or_else(|| {
+            Failure::project("this is a step of an image, and no image is being built".to_owned())
+        })?;
+        if let ImageWork::Layer { base, layer } = work {
+            let made = self.base_layer(building, *base, *layer)?;
+            return Ok(self.internal("image layer", &made, made.clone()));
+        }
+        let layers = step
+            .layers
+            .iter()
+            .map(|layer| self.outputs(*layer, results))
+            .collect::<Result<Vec<Kept>, Failure>>()?;
+        let below = self.trees.merged(&layers);
+        let made = match work {
+            ImageWork::Run { run, mounts, network } => {
+                return self.run_in_image(step, building, run, mounts, *network, layers, results);
+            }
+            ImageWork::Folder { path } => workdir(path, &below).map_err(refused)?,
+            ImageWork::Copy { copy: written, from, downloads } => {
+                let from = match from {
+                    Files::None => Tree::default(),
+                    Files::Context => {
+                        let part = select(written, &building.tree).map_err(refused)?;
+                        keep_contents(&building.context, &part, self.store).map_err(refused)?;
+                        building.tree.clone()
+                    }
+                    Files::Layers(steps) => self.laid(steps, results)?.tree,
+                };
+                let downloads: BTreeMap<usize, Downloaded> =
+                    downloads.iter().map(|(at, digest)| (*at, Downloaded::File(*digest))).collect();
+                copy(written, &from, &downloads, &below, self.store).map_err(refused)?
+            }
+            ImageWork::Layer { .. } => Tree::default(),
+        };
+        let made = Kept { digest: put(self.store, &made.encode())?, tree: made };
+        Ok(self.internal("image files", &made, made.clone()))
+    }
+
+    /// Gets a layer of a base image.
+    fn base_layer(
+        &self,
+        building: &Building<'_>,
+        base: usize,
+        layer: usize,
+    ) -> Result<Kept, Failure> {
+        let missing = || Failure::project("the base image has no such layer".to_owned());
+        let image = building.bases.get(base).ok_or_else(missing)?;
+        let expected = image.layers.get(layer).ok_or_else(missing)?;
+        let go_on = || !self.cancel.is_cancelled();
+        let watch = Watch { go_on: &go_on, ..Watch::NOBODY };
+        let fetched = |error: ashlar_store::ImageError| super::failure(&error);
+        let mut bytes = building.images.open_layer(image, layer, &watch).map_err(fetched)?;
+        let mut keep = |content: &mut dyn std::io::Read| {
+            self.store.put(content).map_err(std::io::Error::other)
+        };
+        let shown = || format!("layer {} of {}", layer + 1, image.shown());
+        let read = read_layer(&mut bytes, &Bounds::default(), &mut keep);
+        let read = read.map_err(|error| Failure::Error {
+            message: format!("{} cannot be used: {}", shown(), chain(&error)),
+            advice: None,
+            kind: ErrorKind::Build,
+        })?;
+        if read.diff_id != expected.diff_id || read.blob != expected.digest {
+            let hex = |hash| Digest { hash, size: 0 }.hex();
+            return Err(Failure::Error {
+                message: format!(
+                    "{} has the content {} and not {}",
+                    shown(),
+                    hex(read.diff_id),
+                    hex(expected.diff_id)
+                ),
+                advice: Some("the image is not what its configuration says; get it anew".into()),
+                kind: ErrorKind::Build,
+            });
+        }
+        let digest = put(self.store, &read.tree.encode())?;
+        Ok(Kept { digest, tree: read.tree })
+    }
+
+    /// Layers laid over one another.
+    fn laid(&self, steps: &[StepIndex], results: &Results) -> Result<Kept, Failure> {
+        let layers = steps
+            .iter()
+            .map(|step| self.outputs(*step, results))
+            .collect::<Result<Vec<Kept>, Failure>>()?;
+        let tree = self.trees.merged(&layers);
+        Ok(Kept { digest: tree.digest(), tree })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a command in an image sees")]
+    fn run_in_image(
+        &self,
+        step: &Step,
+        building: &Building<'_>,
+        run: &Run,
+        files: &[Files],
+        network: bool,
+        layers: Vec<Kept>,
+        results: &Results,
+    ) -> Result<Prepared, Failure> {
+        let below = self.trees.merged(&layers);
+        let (passwd, group) = (self.small(&below, "etc/passwd")?, self.small(&below, "etc/group")?);
+        let user = User::resolve(run.user.as_deref().unwrap_or_default(), &passwd, &group)
+            .map_err(|error| Failure::project(error.to_string()))?;
+        let mut command = Command {
+            arguments: run.arguments.clone(),
+            environment: run.env.iter().cloned().collect(),
+            working_directory: run.directory.trim_start_matches('/').to_owned(),
+            output_paths: Vec::new(),
+        };
+        let mut salt = CanonicalHasher::new("ashlar run in an image");
+        salt.number(u64::from(user.uid)).number(u64::from(user.gid)).text(&user.home);
+        salt.number(user.groups.len() as u64);
+        for group in &user.groups {
+            salt.number(u64::from(*group));
+        }
+        salt.number(u64::from(network));
+        let mut mounts = Vec::new();
+        if let Some(script) = &run.script {
+            salt.text(&script.path).text(&script.content);
+            mounts.push(ImageMount {
+                at: script.path.clone(),
+                what: Mounted::File {
+                    content: script.content.as_bytes().to_vec().into(),
+                    made: Owner { mode: 0o755, uid: 0, gid: 0 },
+                },
+            });
+        }
+        let (mut secret_variables, mut held) = (HashMap::new(), Vec::new());
+        let mut checkpoints = Vec::new();
+        for (mount, files) in run.mounts.iter().zip(files) {
+            salt.text(&format!("{mount:?}"));
+            match mount {
+                RunMount::Bind { source, target, writable, from: _ } => {
+                    let tree = match files {
+                        Files::None => Kept { digest: Digest::EMPTY, tree: Tree::default() },
+                        Files::Context => {
+                            let tree = at_its_path(&building.tree, source).map_err(refused)?;
+                            keep_contents(&building.context, &tree, self.store).map_err(refused)?;
+                            Kept { digest: tree.digest(), tree }
+                        }
+                        Files::Layers(steps) => self.laid(steps, results)?,
+                    };
+                    salt.bytes(&tree.tree.root_digest().hash);
+                    let what = Mounted::Tree { tree, within: source.clone(), writable: *writable };
+                    mounts.push(ImageMount { at: target.clone(), what });
+                }
+                RunMount::Cache {
+                    id, target, from, sharing, mode, uid, gid, read_only, ..
+                } => {
+                    if from.is_some() {
+                        return Err(Failure::project(format!(
+                            "--mount=type=cache,target={target} begins with files of something \
+                             else, which is not supported: copy them in the command"
+                        )));
+                    }
+                    let cancelled = || self.cancel.is_cancelled();
+                    let cache = cache_mount::take(&building.caches, id, *sharing, &cancelled)?;
+                    let made = Owner { mode: *mode, uid: *uid, gid: *gid };
+                    let what =
+                        Mounted::Folder { path: cache.path.clone(), read_only: *read_only, made };
+                    mounts.push(ImageMount { at: target.clone(), what });
+                    held.push(cache);
+                }
+                RunMount::Tmpfs { target, size } => {
+                    mounts.push(ImageMount {
+                        at: target.clone(),
+                        what: Mounted::Tmpfs { size: *size },
+                    });
+                }
+                RunMount::Secret { id, target, env, required, mode, uid, gid } => {
+                    let Some(secret) = building.secrets.get(id) else {
+                        if *required {
+                            return Err(Failure::Error {
+                                message: format!("the secret `{id}` is required and not given"),
+                                advice: Some(format!("--secret id={id},src=FILE")),
+                                kind: ErrorKind::Project,
+                            });
+                        }
+                        continue;
+                    };
+                    if let Some(target) = target {
+                        let made = Owner { mode: *mode, uid: *uid, gid: *gid };
+                        let what = Mounted::File { content: secret.clone(), made };
+                        mounts.push(ImageMount { at: target.clone(), what });
+                    }
+                    if let Some(name) = env {
+                        let value = String::from_utf8_lossy(secret.bytes()).into_owned();
+                        secret_variables.insert(name.clone(), value);
+                    }
+                }
+                RunMount::Checkpoint { target } => checkpoints.push(target.clone()),
+            }
+        }
+        let salt = StepKey(salt.finish()).to_string();
+        let action = self.action(&salt, &command, &below);
+        for target in checkpoints {
+            let made = Owner { mode: 0o755, uid: user.uid, gid: user.gid };
+            let seed = self.checkpoint(&action, &target)?;
+            mounts.push(ImageMount { at: target, what: Mounted::Checkpoint { seed, made } });
+        }
+        // What follows is in no key.
+        for (name, value) in &run.proxies {
+            command.environment.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        command.environment.extend(secret_variables);
+        let view = ImageView {
+            user,
+            network: if network { Network::Machine } else { Network::None },
+            mounts,
+            grace: building.grace,
+        };
+        let request = Request {
+            label: step.id.to_string(),
+            root: Root::Layers(layers),
+            source: None,
+            mounts: Vec::new(),
+            command,
+            keep: Keep::Changes,
+            timeout: None,
+            many_ids: true,
+            held_jobs: None,
+            view: View::Image(Box::new(view)),
+        };
+        Ok(Prepared { action, request: Some(request), made: None, held })
+    }
+
+    /// What a stopped command of the same action left in a folder.
+    fn checkpoint(&self, action: &Digest, target: &str) -> Result<Option<Kept>, Failure> {
+        let Some(local) = self.local else { return Ok(None) };
+        let name = checkpoint_name(action, target);
+        let Some(bytes) = local.journal().recall(&name)? else { return Ok(None) };
+        let digest = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+        let Some(digest) = digest else { return Ok(None) };
+        // What was collected since is begun anew.
+        Ok(match ashlar_store::read_tree(self.store, &digest) {
+            Ok(Some(tree)) if self.store.missing(&tree.blobs())?.is_empty() => {
+                Some(Kept { digest, tree })
+            }
+            _ => None,
+        })
+    }
+
+    /// Keeps what a stopped command left, for the same command to go on with; or forgets it when
+    /// the command succeeded.
+    pub(crate) fn keep_checkpoints(
+        &self,
+        action: &Digest,
+        request: &Request,
+        left: &[ashlar_execute::Checkpoint],
+    ) -> Result<(), Failure> {
+        let (View::Image(view), Some(local)) = (&request.view, self.local) else { return Ok(()) };
+        for mount in &view.mounts {
+            if !matches!(mount.what, Mounted::Checkpoint { .. }) {
+                continue;
+            }
+            let kept = left.iter().find(|one| one.at == mount.at);
+            let bytes = kept.map_or_else(String::new, |one| one.kept.digest.to_string());
+            local.journal().remember(&checkpoint_name(action, &mount.at), bytes.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// A small file of a tree, following links; empty when there is none.
+    fn small(&self, tree: &Tree, path: &str) -> Result<Vec<u8>, Failure> {
+        let Ok(Node::File(file)) = part(tree, path) else { return Ok(Vec::new()) };
+        Ok(read(self.store, &file.digest)?.unwrap_or_default())
+    }
+}
+
+/// A file or folder of a tree, and nothing else of it.
+pub(crate) fn at_its_path(tree: &Tree, source: &str) -> Result<Tree, super::copy::CopyError> {
+    let node = part(tree, source)?;
+    let path = source.parse().unwrap_or_default();
+    Ok(Tree::default().with(&path, node))
+}
+
+fn checkpoint_name(action: &Digest, target: &str) -> String {
+    format!("checkpoint:{}:{target}", action.hex())
+}
+
+/// What an instruction asks for that cannot be done.
+fn refused(error: impl std::error::Error) -> Failure {
+    Failure::project(chain(&error))
+}

@@ -1,0 +1,237 @@
+//! `ashlar image build`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ashlar_build::{Building, Engine, Event, Exporting, Options, Origins, Summary, Trees, export};
+use ashlar_execute::{Cancel, Jobs, Sandbox, SandboxOptions, Secret};
+use ashlar_pack::image::{Compression, Writing};
+use ashlar_plan::StepIndex;
+use ashlar_recipe::Write;
+use ashlar_source::{Apt, Fetcher};
+use ashlar_store::{Found, ImageTarget, Images as _, LayerSource, Watch};
+use serde_json::json;
+
+use super::job::Job;
+use crate::args::Globals;
+use crate::args::image::{Build, Packing};
+use crate::exit::{Exit, Failed, exit_of_build};
+use crate::remotes;
+use crate::show;
+use crate::signals::cancel_on_signals;
+use crate::wiring::{enter_namespace, owner_base};
+
+pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
+    // What is done before anything is built counts as well.
+    let deadline = args.budget.map(|budget| Instant::now() + budget);
+    let secrets = secrets(&args.secrets)?;
+    let targets = targets(globals, args)?;
+    if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
+        enter_namespace()?;
+    }
+    let job = Job::open(globals, &args.which)?;
+    let cancel = Cancel::new();
+    let opened = job.space.open_remotes()?;
+    let sends = opened.iter().any(|remote| remote.write != Write::No);
+    if args.require_push && !sends {
+        return Err(Failed::usage("`--require-push`, and there is no remote that is written to")
+            .help("`write` in ashlar.toml, or --remote NAME=readwrite"));
+    }
+    let grace = Duration::from_secs(args.grace);
+    let patience = if sends { ashlar_build::PATIENCE } else { Duration::ZERO };
+    cancel_on_signals(&cancel, patience.max(grace));
+    let summary = build(globals, args, &job, &opened, &cancel, secrets, deadline)?;
+    job.show.summary(&summary);
+    let exit = exit_of_build(&summary, args.require_push);
+    if exit != Exit::Done {
+        return Ok(exit);
+    }
+    write(globals, args, &job, &targets, &cancel)?;
+    Ok(exit)
+}
+
+fn build(
+    globals: &Globals,
+    args: &Build,
+    job: &Job,
+    opened: &[remotes::Opened],
+    cancel: &Cancel,
+    secrets: BTreeMap<String, Secret>,
+    deadline: Option<Instant>,
+) -> Result<Summary, Failed> {
+    let store = &job.space.store;
+    let helper = std::env::current_exe()
+        .map_err(|e| Failed::usage(format!("the path of this program is unknown: {e}")))?;
+    let on_output = job.show.on_output(globals);
+    let owner_base = owner_base();
+    let options = SandboxOptions { owner_base, helper, keep_failed: false, on_output };
+    let sandbox = Sandbox::new(Arc::clone(store), options);
+    let count = globals
+        .jobs
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let jobs = Jobs::new(count)?;
+    let digest = |path: &Path, meta: &std::fs::Metadata| job.stat.digest_file(path, meta);
+    let tell = |event: Event| job.show.event(event);
+    // No step of an image fetches sources.
+    let apt = Apt::new(store.path().join("apt"));
+    let scratch = store.path().join("fetch");
+    let fetcher = Fetcher::new(&**store, scratch, globals.offline, &apt, &|_| None, &|_, _| {});
+    let building = Building {
+        images: &job.images,
+        bases: job.made.bases.clone(),
+        context: job.space.root.clone(),
+        tree: job.made.context.clone(),
+        secrets,
+        caches: store.path().join("caches"),
+        grace: Duration::from_secs(args.grace),
+    };
+    let engine = Engine {
+        project: &job.project,
+        folder: &job.space.root,
+        facts: &job.facts,
+        plan: &job.plan.plan,
+        store: &**store,
+        remotes: remotes::of_run(opened, args.require_remote),
+        origins: Origins::new(store.journal(), job.space.accepted()?),
+        digest: &digest,
+        local: Some(store),
+        executor: &sandbox,
+        fetcher: &fetcher,
+        jobs: &jobs,
+        cancel,
+        tell: &tell,
+        owner_base,
+        trees: Trees::default(),
+        image: Some(&building),
+        deadline,
+    };
+    let options = Options {
+        jobs: count,
+        keep_going: args.keep_going,
+        rebuild: args.rebuild,
+        push_found: args.require_push,
+    };
+    let summary = ashlar_build::build(&engine, store.journal(), &options)?;
+    let pulled = summary.remotes.iter().any(|tally| tally.pulled > 0);
+    if summary.built + summary.cutoff > 0 || pulled {
+        // Results count already; this only spares their verification after the next boot.
+        if let Err(error) = store.sync() {
+            tell(Event::Warning(Failed::from(error).message));
+        }
+    }
+    // A cache that cannot be written only costs time.
+    if let Err(error) = job.stat.save()
+        && globals.verbose > 0
+    {
+        tell(Event::Warning(format!("the stat cache was not saved: {error}")));
+    }
+    Ok(summary)
+}
+
+/// Writes the image where it is wanted.
+fn write(
+    globals: &Globals,
+    args: &Build,
+    job: &Job,
+    targets: &[ImageTarget],
+    cancel: &Cancel,
+) -> Result<(), Failed> {
+    if targets.is_empty() {
+        return Ok(());
+    }
+    let store = &job.space.store;
+    let keys: Vec<_> = job.plan.plan.steps.iter().map(|step| step.key).collect();
+    let all =
+        Origins::new(store.journal(), job.space.accepted()?).steps_unchecked(&**store, &keys)?;
+    let found = |step: StepIndex| -> Option<Found> { all.get(step).cloned().flatten() };
+    let mut writing = Writing::default();
+    if let Some(time) = args.timestamp {
+        writing.time = time;
+    }
+    writing.compression = match args.compression {
+        Packing::Gzip => Compression::Gzip,
+        Packing::Zstd => Compression::Zstd,
+    };
+    let how = Exporting { writing };
+    let exported = export(store, &job.made.image, &job.plan, &job.made.bases, &found, &how)
+        .map_err(|error| Failed::new(Exit::Store, ashlar_build::chain(&error)))?;
+    let layers: Arc<dyn LayerSource> = Arc::new(Layers(Arc::clone(store)));
+    let warn = |text: String| job.show.event(Event::Warning(text));
+    let go_on = || !cancel.is_cancelled();
+    let watch = Watch { go_on: &go_on, warn: &warn, ..Watch::NOBODY };
+    let images = [exported.image];
+    for target in targets {
+        let published = job.images.publish(target, &images, &layers, &watch)?;
+        let (bytes, already) = (published.moved.bytes, published.moved.already);
+        if globals.json {
+            show::line(&json!({
+                "event": "image", "reference": published.reference,
+                "digest": format!("sha256:{}", published.digest.hex()),
+                "bytes": bytes, "already": already,
+            }));
+        } else {
+            let moved = show::bytes(bytes);
+            job.show.remark(&format!("{}: {moved} written", published.reference));
+            show::print(&format!("sha256:{}\n", published.digest.hex()));
+        }
+    }
+    Ok(())
+}
+
+struct Layers(Arc<ashlar_store::LocalStore>);
+
+impl LayerSource for Layers {
+    fn open_layer(
+        &self,
+        layer: &ashlar_object::Digest,
+    ) -> Result<Option<Box<dyn std::io::Read + Send>>, ashlar_store::StoreError> {
+        self.0.open_layer(layer)
+    }
+}
+
+/// Where the image is wanted.
+fn targets(globals: &Globals, args: &Build) -> Result<Vec<ImageTarget>, Failed> {
+    let mut all = Vec::new();
+    for text in args.outputs.iter().chain(&args.pushes) {
+        let target = ImageTarget::parse(text, args.which.registry.as_deref())?;
+        all.push(target.below(&globals.project));
+    }
+    Ok(all)
+}
+
+/// `id=ID,src=FILE` and `id=ID,env=NAME`.
+fn secrets(written: &[String]) -> Result<BTreeMap<String, Secret>, Failed> {
+    let mut all = BTreeMap::new();
+    for text in written {
+        let wrong = |why: &str| {
+            Failed::usage(format!("`--secret {text}`: {why}")).help("--secret id=NAME,src=FILE")
+        };
+        let (mut id, mut file, mut variable) = (None, None, None);
+        for part in text.split(',') {
+            match part.split_once('=') {
+                Some(("id", value)) => id = Some(value.to_owned()),
+                Some(("src" | "source", value)) => file = Some(value.to_owned()),
+                Some(("env", value)) => variable = Some(value.to_owned()),
+                Some(("type", "file" | "env")) => {}
+                _ => return Err(wrong(&format!("`{part}` is not understood"))),
+            }
+        }
+        let id = id.ok_or_else(|| wrong("it has no id"))?;
+        let content = match (file, variable) {
+            (Some(file), None) => {
+                std::fs::read(&file).map_err(|e| wrong(&format!("cannot read {file}: {e}")))?
+            }
+            (None, variable) => {
+                let name = variable.unwrap_or_else(|| id.clone());
+                let value = std::env::var_os(&name)
+                    .ok_or_else(|| wrong(&format!("the variable {name} is not set")))?;
+                value.into_encoded_bytes()
+            }
+            (Some(_), Some(_)) => return Err(wrong("it has both src and env")),
+        };
+        all.insert(id, content.into());
+    }
+    Ok(all)
+}

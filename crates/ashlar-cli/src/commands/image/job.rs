@@ -1,0 +1,173 @@
+//! What all commands about an image begin with: its Dockerfile read, its bases found, its steps
+//! planned.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ashlar_build::{ImagePlace, Ingredients, gather};
+use ashlar_dockerfile::Platform;
+use ashlar_plan::{Facts, ImagePlan, plan_image};
+use ashlar_recipe::Project;
+use ashlar_remote::artifact::Access;
+use ashlar_remote::{Credentials, ImageOptions, ImagePlaces};
+use ashlar_store::{StatCache, Watch};
+
+use crate::args::Globals;
+use crate::args::image::{Network, Which};
+use crate::exit::{Exit, Failed};
+use crate::show::Show;
+use crate::workspace::Workspace;
+
+/// An image with its plan.
+pub struct Job {
+    pub space: Workspace,
+    pub images: ImagePlaces,
+    pub made: Ingredients,
+    pub plan: ImagePlan,
+    pub project: Project,
+    pub facts: Facts,
+    pub stat: StatCache,
+    pub show: Show,
+}
+
+impl Job {
+    /// Reads and plans an image. Of bases only configurations are fetched.
+    pub fn open(globals: &Globals, which: &Which) -> Result<Self, Failed> {
+        let here = |path: &Path| {
+            std::path::absolute(globals.project.join(path))
+                .map_err(|e| Failed::usage(format!("{}: {e}", path.display())))
+        };
+        let context = here(&which.context)?;
+        if !context.is_dir() {
+            return Err(Failed::usage(format!("{} is no folder", which.context.display()))
+                .help("the context is the folder that COPY and ADD read from; `.` is this one"));
+        }
+        let file = match &which.file {
+            Some(file) => here(file)?,
+            None => context.join("Dockerfile"),
+        };
+        let space = Workspace::at(globals, &context)?;
+        let options = ImageOptions {
+            access: Access {
+                insecure: which.plain_http,
+                credentials: Credentials::from_environment(),
+                ..Access::default()
+            },
+            offline: globals.offline,
+            store: Some(Arc::clone(&space.store)),
+        };
+        let images = ImagePlaces::new(options);
+        let show = Show::of(globals, &space.store, "instruction");
+        let stat = space.store.stat_cache(&context);
+        let platform = platform(which)?;
+        let args = build_args(&which.build_args)?;
+        let shown = shown(&file, &context);
+        let place = ImagePlace {
+            context: &context,
+            file: &file,
+            name: &shown,
+            target: which.target.as_deref(),
+            args: &args,
+            platform: platform.clone(),
+            registry: which.registry.as_deref(),
+            network: which.network == Network::Default,
+        };
+        let digest = |path: &Path, meta: &std::fs::Metadata| stat.digest_file(path, meta);
+        let warn = |text: String| show.event(ashlar_build::Event::Warning(text));
+        let watch = Watch { warn: &warn, ..Watch::NOBODY };
+        let made = gather(&place, &images, &digest, &watch)?;
+        for warning in &made.image.warnings {
+            warn(warning.problem.message.clone());
+        }
+        let name = which.tag.clone().unwrap_or_else(|| default_name(&context));
+        let plan = plan_image(&made.image, &made.facts, &name)
+            .map_err(|error| Failed::usage(format!("{shown}: {error}")))?;
+        let facts = Facts { architecture: platform.to_string(), ..Facts::default() };
+        Ok(Self { space, images, made, plan, project: project(name), facts, stat, show })
+    }
+}
+
+/// What the engine is told of a project where there is none.
+fn project(name: String) -> Project {
+    Project {
+        name,
+        default: Vec::new(),
+        salt: String::new(),
+        builder: std::env::var("ASHLAR_BUILDER").ok().filter(|builder| !builder.is_empty()),
+        common: Vec::new(),
+        env: BTreeMap::new(),
+        options: BTreeMap::new(),
+        bases: BTreeMap::new(),
+        remotes: Vec::new(),
+        modules: BTreeMap::new(),
+    }
+}
+
+/// What people call the Dockerfile: its path in the context, if it is in there.
+fn shown(file: &Path, context: &Path) -> String {
+    file.strip_prefix(context).unwrap_or(file).display().to_string()
+}
+
+/// An image without a name is called by the folder of its context.
+fn default_name(context: &Path) -> String {
+    let folder: PathBuf = context.canonicalize().unwrap_or_else(|_| context.to_owned());
+    folder
+        .file_name()
+        .map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn platform(which: &Which) -> Result<Platform, Failed> {
+    let Some(text) = &which.platform else {
+        return Ok(ashlar_build::native_platform());
+    };
+    text.parse().map_err(|error| {
+        Failed::usage(format!("`{text}` is no platform: {error}")).help("for instance linux/arm64")
+    })
+}
+
+fn build_args(written: &[String]) -> Result<BTreeMap<String, String>, Failed> {
+    let mut args = BTreeMap::new();
+    for text in written {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text.as_str(), std::env::var(text).ok()),
+        };
+        if name.is_empty() {
+            return Err(
+                Failed::usage(format!("`{text}` names no argument")).help("--build-arg NAME=VALUE")
+            );
+        }
+        // One that the environment does not have is not given.
+        if let Some(value) = value {
+            args.insert(name.to_owned(), value);
+        }
+    }
+    Ok(args)
+}
+
+impl From<ashlar_build::ImageFailure> for Failed {
+    fn from(error: ashlar_build::ImageFailure) -> Self {
+        use ashlar_build::ImageFailure;
+        match error {
+            ImageFailure::Problems(problems) => problems.into(),
+            ImageFailure::Image(error) => error.into(),
+            other => Self::usage(ashlar_build::chain(&other)),
+        }
+    }
+}
+
+impl From<ashlar_store::ImageError> for Failed {
+    fn from(error: ashlar_store::ImageError) -> Self {
+        use ashlar_store::ImageError;
+        let exit = match &error {
+            ImageError::Remote(_)
+            | ImageError::Store(_)
+            | ImageError::File { .. }
+            | ImageError::Io { .. }
+            | ImageError::Lost { .. } => Exit::Store,
+            _ => Exit::Usage,
+        };
+        Self::new(exit, ashlar_build::chain(&error))
+    }
+}

@@ -1,0 +1,14 @@
+//! `ashlar image`: Dockerfiles, with every finished instruction kept.
+
+mod build;
+mod job;
+
+use crate::args::Globals;
+use crate::args::image::Image;
+use crate::exit::{Exit, Failed};
+
+pub fn run(globals: &Globals, args: &Image) -> Result<Exit, Failed> {
+    match args {
+        Image::Build(args) => build::run(globals, args),
+    }
+}

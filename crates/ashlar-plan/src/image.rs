@@ -1,0 +1,427 @@
+//! Images: the instructions of a Dockerfile as steps.
+//!
+//! Each layer of a base and each instruction that may change files is a step whose result is a layer
+//! tree. Its key holds the key of the step below it, what is written, and what it reads; the action
+//! digest is over the real content below, so an instruction that makes the same files again cuts off
+//! what follows.
+//!
+//! # What is in the key of an instruction
+//!
+//! | input | step key | action digest |
+//! |---|---|---|
+//! | what lies below | ✓ (key of the step, diff ids of the base) | ✓ (input tree: content, modes, owners; no times) |
+//! | command, environment and arguments it sees, folder, user, network | ✓ | ✓ |
+//! | mounts: what is written, the files of `bind` | ✓ (digests, keys of steps) | ✓ (digests) |
+//! | `COPY`, `ADD`: what is written, the files read | ✓ (digests, keys of steps) | ✓ (the layer they make) |
+//! | platform | ✓ | ✓ |
+//! | what is in caches, secrets, proxies; comments, names of stages, times | – | – |
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ashlar_dockerfile::{self as dockerfile, Base, Copy, From, Image, Network, Run, RunMount};
+use ashlar_object::Digest;
+
+use crate::{FORMAT, InputName, KeyInputs, Plan, Step, StepId, StepIndex, Value, Work};
+
+/// What is done in a step of an image.
+#[derive(Clone, Debug)]
+pub enum ImageWork {
+    /// Get a layer of a base image.
+    Layer {
+        /// Which of [`ImageFacts::bases`].
+        base: usize,
+        /// Which layer of it, the lowest is 0.
+        layer: usize,
+    },
+    /// Run a command.
+    Run {
+        /// The command.
+        run: Run,
+        /// For each of its mounts, whose files are seen there.
+        mounts: Vec<Files>,
+        /// Whether it has a network.
+        network: bool,
+    },
+    /// `COPY` and `ADD`.
+    Copy {
+        /// What is written.
+        copy: Copy,
+        /// Whose files are copied.
+        from: Files,
+        /// What downloads became, by their place among the sources.
+        downloads: Vec<(usize, Digest)>,
+    },
+    /// Make a folder.
+    Folder {
+        /// Absolute.
+        path: String,
+    },
+}
+
+/// Whose files a step reads, besides those that lie below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// Nobody's.
+    None,
+    /// Those of the context.
+    Context,
+    /// What these steps made, laid over one another, the lowest first.
+    Layers(Vec<StepIndex>),
+}
+
+impl ImageWork {
+    fn files(&self) -> &[Files] {
+        match self {
+            Self::Layer { .. } | Self::Folder { .. } => &[],
+            Self::Run { mounts, .. } => mounts,
+            Self::Copy { from, .. } => std::slice::from_ref(from),
+        }
+    }
+
+    /// Whether it goes on where it was stopped.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        let Self::Run { run, .. } = self else { return false };
+        run.mounts.iter().any(|mount| matches!(mount, RunMount::Checkpoint { .. }))
+    }
+
+    /// Whether it reads files of the context.
+    #[must_use]
+    pub fn reads_context(&self) -> bool {
+        self.files().contains(&Files::Context)
+    }
+
+    /// The steps whose results are read besides those below.
+    pub(crate) fn reads(&self) -> impl Iterator<Item = StepIndex> + '_ {
+        self.files()
+            .iter()
+            .filter_map(|files| match files {
+                Files::Layers(steps) => Some(steps),
+                Files::None | Files::Context => None,
+            })
+            .flatten()
+            .copied()
+    }
+}
+
+/// A base image that stages begin with or copy from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseImage {
+    /// The SHA-256 of the archive of each of its layers, the lowest first.
+    pub diff_ids: Vec<[u8; 32]>,
+}
+
+/// What must be known of the world before an image can be planned.
+#[derive(Clone, Debug, Default)]
+pub struct ImageFacts {
+    /// What the project adds to every key.
+    pub salt: String,
+    /// The base images.
+    pub bases: Vec<BaseImage>,
+    /// Which of them each base, or image that is copied from, is.
+    pub base_of: HashMap<(String, String), usize>,
+    /// The digest of what an instruction reads of the context: by stage, instruction, and number of
+    /// its mount (0 for `COPY` and `ADD`).
+    pub context: HashMap<(usize, usize, usize), Digest>,
+    /// What `ADD` downloads: by stage, instruction and number of the source.
+    pub downloads: HashMap<(usize, usize, usize), Digest>,
+    /// Whether commands have a network unless they say `--network=none`.
+    pub network: bool,
+}
+
+/// The steps of an image, and which of them make which stage.
+#[derive(Clone, Debug, Default)]
+pub struct ImagePlan {
+    /// The steps; those of the target stage that make layers of their own are its targets.
+    pub plan: Plan,
+    /// For each stage its layers, the lowest first.
+    pub stages: Vec<Vec<StepIndex>>,
+    /// For each stage and each of its instructions the step.
+    pub instructions: Vec<Vec<StepIndex>>,
+}
+
+/// Why an image cannot be planned: something it names is nothing that can be had here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing is known of {what}")]
+pub struct UnknownBase {
+    /// What it names.
+    pub what: String,
+}
+
+/// Plans the stages of an image. `name` is what the image is called in the history.
+///
+/// # Errors
+/// When facts of something that it names are missing.
+pub fn plan_image(image: &Image, facts: &ImageFacts, name: &str) -> Result<ImagePlan, UnknownBase> {
+    let mut planner =
+        Planner { image, facts, name, made: ImagePlan::default(), layers: HashMap::new() };
+    for stage in 0..image.stages.len() {
+        planner.stage(stage)?;
+    }
+    let mut made = planner.made;
+    // Layers of a base are got when something is done on them.
+    let layers = made.stages.get(image.target).into_iter().flatten().copied();
+    made.plan.targets = layers.filter(|step| made.plan.steps[*step].is_target()).collect();
+    Ok(made)
+}
+
+struct Planner<'a> {
+    image: &'a Image,
+    facts: &'a ImageFacts,
+    name: &'a str,
+    made: ImagePlan,
+    /// The step of each layer of a base, by what it holds.
+    layers: HashMap<[u8; 32], StepIndex>,
+}
+
+impl Planner<'_> {
+    fn add(&mut self, step: Step) -> StepIndex {
+        self.made.plan.steps.push(step);
+        self.made.plan.steps.len() - 1
+    }
+
+    fn stage(&mut self, number: usize) -> Result<(), UnknownBase> {
+        let stage = &self.image.stages[number];
+        let mut layers = match &stage.base {
+            Base::Scratch => Vec::new(),
+            Base::Stage(other) => self.made.stages[*other].clone(),
+            Base::Image { reference, platform } => self.base(reference, &platform.to_string())?,
+            Base::Module(name) => return Err(unknown(format!("the module `{name}`"))),
+            Base::Debian(name) => return Err(unknown(format!("the base `{name}`"))),
+        };
+        let shown = stage.name.clone().unwrap_or_else(|| format!("stage {}", stage.number));
+        let mut steps = Vec::with_capacity(stage.instructions.len());
+        for (place, instruction) in stage.instructions.iter().enumerate() {
+            let mut inputs = KeyInputs::default();
+            inputs.text(InputName::Format, FORMAT);
+            inputs.text(InputName::ProjectSalt, self.facts.salt.clone());
+            inputs.text(InputName::Architecture, stage.platform.to_string());
+            for (at, layer) in layers.iter().enumerate() {
+                // The one below names all before it, but for layers of a base, which know nothing of
+                // one another.
+                let is_base = matches!(
+                    &self.made.plan.steps[*layer].work,
+                    Work::Image(work) if matches!(**work, ImageWork::Layer { .. })
+                );
+                if is_base || at + 1 == layers.len() {
+                    let key = self.made.plan.steps[*layer].key;
+                    let name = if is_base { format!("layer {at}") } else { "below".to_owned() };
+                    inputs.add(InputName::Base(name), Value::Step(key));
+                }
+            }
+            let work = match &instruction.work {
+                dockerfile::Work::Run(run) => self.run(number, place, run, &mut inputs)?,
+                dockerfile::Work::Copy(copy) => self.copy(number, place, copy, &mut inputs)?,
+                dockerfile::Work::Workdir(folder) => {
+                    inputs.text(InputName::Kind, "folder");
+                    inputs.text(InputName::Layout("path".into()), folder.path.clone());
+                    ImageWork::Folder { path: folder.path.clone() }
+                }
+            };
+            let (inputs, key) = inputs.seal("ashlar image step");
+            let id = StepId {
+                module: self.name.to_owned(),
+                step: format!("{shown}: {}", instruction.text),
+            };
+            let step = Step {
+                id,
+                work: Work::Image(Arc::new(work)),
+                key,
+                inputs,
+                layers: layers.clone(),
+                sources: Vec::new(),
+                depends: Vec::new(),
+            };
+            let step = self.add(step);
+            layers.push(step);
+            steps.push(step);
+        }
+        self.made.stages.push(layers);
+        self.made.instructions.push(steps);
+        Ok(())
+    }
+
+    /// The steps of the layers of an image.
+    fn base(&mut self, reference: &str, platform: &str) -> Result<Vec<StepIndex>, UnknownBase> {
+        let known = self.facts.base_of.get(&(reference.to_owned(), platform.to_owned()));
+        let base = *known.ok_or_else(|| unknown(format!("the image `{reference}`")))?;
+        let image = self.facts.bases.get(base);
+        let diff_ids = image.ok_or_else(|| unknown(format!("the image `{reference}`")))?;
+        let mut steps = Vec::new();
+        for (layer, diff_id) in diff_ids.diff_ids.clone().into_iter().enumerate() {
+            if let Some(step) = self.layers.get(&diff_id) {
+                steps.push(*step);
+                continue;
+            }
+            let mut inputs = KeyInputs::default();
+            inputs.text(InputName::Format, FORMAT);
+            let hex = Digest { hash: diff_id, size: 0 }.hex();
+            let short = hex.get(..12).unwrap_or(&hex).to_owned();
+            inputs.add(InputName::Source("layer".into()), Value::Sha256(hex));
+            let (inputs, key) = inputs.seal("ashlar image layer");
+            let step = self.add(Step {
+                id: StepId { module: format!("image:{reference}"), step: format!("layer {short}") },
+                work: Work::Image(Arc::new(ImageWork::Layer { base, layer })),
+                key,
+                inputs,
+                layers: Vec::new(),
+                sources: Vec::new(),
+                depends: Vec::new(),
+            });
+            self.layers.insert(diff_id, step);
+            steps.push(step);
+        }
+        Ok(steps)
+    }
+
+    /// Whose files are read, and what of it enters the key.
+    fn files(
+        &mut self,
+        at: (usize, usize, usize),
+        from: &From,
+        name: &str,
+        inputs: &mut KeyInputs,
+    ) -> Result<Files, UnknownBase> {
+        let layers = match from {
+            From::Scratch => return Ok(Files::None),
+            From::Context => {
+                let digest = self.facts.context.get(&at);
+                let digest =
+                    digest.ok_or_else(|| unknown("the files of the context".to_owned()))?;
+                inputs.add(InputName::Source(name.to_owned()), Value::Tree(*digest));
+                return Ok(Files::Context);
+            }
+            From::Stage(stage) => self.made.stages[*stage].clone(),
+            From::Image { reference, platform } => self.base(reference, &platform.to_string())?,
+            From::Module(name) => return Err(unknown(format!("the module `{name}`"))),
+            From::Debian(name) => return Err(unknown(format!("the base `{name}`"))),
+        };
+        for (number, layer) in layers.iter().enumerate() {
+            let key = Value::Step(self.made.plan.steps[*layer].key);
+            inputs.add(InputName::Source(format!("{name}, layer {number}")), key);
+        }
+        Ok(Files::Layers(layers))
+    }
+
+    fn run(
+        &mut self,
+        stage: usize,
+        place: usize,
+        run: &Run,
+        inputs: &mut KeyInputs,
+    ) -> Result<ImageWork, UnknownBase> {
+        inputs.text(InputName::Kind, "run");
+        for (number, argument) in run.arguments.iter().enumerate() {
+            inputs.text(InputName::Script(format!("argument {number}")), argument.clone());
+        }
+        if let Some(script) = &run.script {
+            inputs.text(InputName::Script(script.path.clone()), script.content.clone());
+        }
+        for (name, value) in &run.env {
+            inputs.text(InputName::Env(name.clone()), value.clone());
+        }
+        inputs.text(InputName::Layout("folder".into()), run.directory.clone());
+        inputs.text(InputName::Layout("user".into()), run.user.clone().unwrap_or_default());
+        let network = match run.network {
+            Network::Unset => self.facts.network,
+            Network::Default | Network::Host => true,
+            Network::None => false,
+        };
+        inputs.text(InputName::Layout("network".into()), if network { "yes" } else { "no" });
+        let mut mounts = Vec::with_capacity(run.mounts.len());
+        for (number, mount) in run.mounts.iter().enumerate() {
+            let name = format!("mount {number}");
+            inputs.text(InputName::Layout(name.clone()), mount_text(mount));
+            let from = match mount {
+                RunMount::Bind { from, .. } => Some(from),
+                RunMount::Cache { from, .. } => from.as_ref(),
+                RunMount::Tmpfs { .. } | RunMount::Secret { .. } | RunMount::Checkpoint { .. } => {
+                    None
+                }
+            };
+            mounts.push(match from {
+                Some(from) => self.files((stage, place, number), from, &name, inputs)?,
+                None => Files::None,
+            });
+        }
+        Ok(ImageWork::Run { run: run.clone(), mounts, network })
+    }
+
+    fn copy(
+        &mut self,
+        stage: usize,
+        place: usize,
+        copy: &Copy,
+        inputs: &mut KeyInputs,
+    ) -> Result<ImageWork, UnknownBase> {
+        inputs.text(InputName::Kind, "copy");
+        inputs.text(InputName::Layout("copy".into()), copy_text(copy));
+        for (number, source) in copy.sources.iter().enumerate() {
+            if let dockerfile::CopySource::Heredoc { name, content } = source {
+                let name = format!("heredoc {number} {name}");
+                inputs.text(InputName::Source(name), content.clone());
+            }
+        }
+        let reads = copy.sources.iter().any(|s| matches!(s, dockerfile::CopySource::Path(_)));
+        let from = match reads {
+            true => self.files((stage, place, 0), &copy.from, "files", inputs)?,
+            false => Files::None,
+        };
+        let mut downloads = Vec::new();
+        for number in 0..copy.sources.len() {
+            if let Some(digest) = self.facts.downloads.get(&(stage, place, number)) {
+                inputs.add(InputName::Source(format!("download {number}")), Value::File(*digest));
+                downloads.push((number, *digest));
+            }
+        }
+        Ok(ImageWork::Copy { copy: copy.clone(), from, downloads })
+    }
+}
+
+fn unknown(what: String) -> UnknownBase {
+    UnknownBase { what }
+}
+
+/// All that is written of a mount and can change what a command sees.
+fn mount_text(mount: &RunMount) -> String {
+    match mount {
+        RunMount::Bind { source, target, writable, from: _ } => {
+            format!("bind\0{source}\0{target}\0{writable}")
+        }
+        RunMount::Cache { id, target, source, sharing, mode, uid, gid, read_only, from: _ } => {
+            format!(
+                "cache\0{id}\0{target}\0{source}\0{sharing:?}\0{mode}\0{uid}\0{gid}\0{read_only}"
+            )
+        }
+        RunMount::Tmpfs { target, size } => format!("tmpfs\0{target}\0{size:?}"),
+        RunMount::Secret { id, target, env, required: _, mode, uid, gid } => {
+            format!("secret\0{id}\0{target:?}\0{env:?}\0{mode}\0{uid}\0{gid}")
+        }
+        RunMount::Checkpoint { target } => format!("checkpoint\0{target}"),
+    }
+}
+
+/// All that is written of a copy but for contents. What is downloaded is in by its digest.
+fn copy_text(copy: &Copy) -> String {
+    let mut text = String::new();
+    for source in &copy.sources {
+        match source {
+            dockerfile::CopySource::Path(path) => text.push_str(&format!("path\0{path}\0")),
+            dockerfile::CopySource::Heredoc { name, .. } => {
+                text.push_str(&format!("heredoc\0{name}\0"));
+            }
+            dockerfile::CopySource::Url { url } => text.push_str(&format!("url\0{url}\0")),
+            dockerfile::CopySource::Git { repository, reference, folder } => {
+                text.push_str(&format!("git\0{repository}\0{reference:?}\0{folder:?}\0"));
+            }
+        }
+    }
+    let Copy { destination, destination_is_folder, chown, chmod, link, parents, .. } = copy;
+    text.push_str(&format!(
+        "to\0{destination}\0{destination_is_folder}\0{chown:?}\0{chmod:?}\0{link}\0{parents}\0"
+    ));
+    let Copy { exclude, unpack, checksum, keep_git_dir, .. } = copy;
+    text.push_str(&format!("{exclude:?}\0{unpack:?}\0{checksum:?}\0{keep_git_dir}"));
+    text
+}
