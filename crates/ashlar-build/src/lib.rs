@@ -13,7 +13,7 @@ mod event;
 mod expect;
 mod failure;
 mod front;
-#[expect(dead_code, reason = "the steps of images will use it")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the steps of images will use it"))]
 pub(crate) mod image;
 mod lock;
 mod lookup;

@@ -26,5 +26,5 @@ pub use project::{
     DigestFile, Globs, Inputs, ProjectError, digest_file, files_matching, find_patches, inputs,
     keep_path, path_tree, tracked,
 };
-pub use unpack::{Keep, UnpackError, unpack, unpack_bytes};
+pub use unpack::{Keep, UnpackError, unpack, unpack_bytes, with_tar};
 pub use url::UrlError;

@@ -1,10 +1,17 @@
 //! The files of the build context.
 
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, Metadata};
 use std::io;
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ashlar_dockerfile::Ignore;
-use ashlar_object::{Name, PathError, Tree};
+use ashlar_object::{Digest, Dir, Meta, Name, Node, PathError, RelPath, Symlink, Tree};
 use ashlar_source::DigestFile;
 use ashlar_store::{Store, StoreError};
 
@@ -49,9 +56,13 @@ pub enum ContextError {
     },
 }
 
-/// The files of the context: everything below `folder` but what `ignore` leaves out, owned by
-/// 0:0, with the modes they have and no times. Contents are not put into the store: see
-/// [`keep_contents`]. The digest of a file comes from `digest`.
+/// How deep folders may be nested.
+const DEEPEST: usize = 500;
+
+/// The files of the context: everything below `folder` but what `ignore` leaves out, owned by 0:0,
+/// with the modes they have and no times. Files with several names in it are that in the tree, too.
+/// Sockets are left out. The folder itself has the usual mode. Contents are not put into the store:
+/// see [`keep_contents`]. The digest of a file comes from `digest`, which several threads ask.
 ///
 /// # Errors
 /// When something cannot be read, or is neither file nor folder nor symbolic link.
@@ -60,12 +71,23 @@ pub(crate) fn context(
     ignore: &Ignore,
     digest: DigestFile<'_>,
 ) -> Result<Tree, ContextError> {
-    let _ = (ignore, digest, Name::new(*b"x")?);
-    Err(ContextError::NoFolder(folder.to_owned()))
+    match folder.metadata() {
+        Ok(meta) if meta.is_dir() => {}
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(ContextError::Read { path: folder.to_owned(), source });
+        }
+        _ => return Err(ContextError::NoFolder(folder.to_owned())),
+    }
+    let mut files = Vec::new();
+    let top = walk(folder, "", 0, ignore, &mut files)?;
+    let digests = digests(&files, digest)?;
+    let mut links = HashMap::new();
+    let root = dir(top, Meta::EXECUTABLE, &files, &digests, &mut links);
+    Ok(Tree::from(root).with_canonical_links())
 }
 
 /// Puts the contents that a part of the context has (its paths are those below `folder`) into the
-/// store.
+/// store, where they are not there yet.
 ///
 /// # Errors
 /// When a file cannot be read, or has another content than in `part`: it changed since.
@@ -74,6 +96,172 @@ pub(crate) fn keep_contents(
     part: &Tree,
     store: &dyn Store,
 ) -> Result<(), ContextError> {
-    let _ = (part, store);
-    Err(ContextError::NoFolder(folder.to_owned()))
+    let mut paths: BTreeMap<Digest, RelPath> = BTreeMap::new();
+    part.walk(|entry| {
+        if let Node::File(file) = entry.node {
+            paths.entry(file.digest).or_insert_with(|| entry.path.clone());
+        }
+    });
+    let keep = |path: &Path| {
+        let path = path.to_owned();
+        move |source: StoreError| ContextError::Keep { path, source: Box::new(source) }
+    };
+    let all: Vec<Digest> = paths.keys().copied().collect();
+    for digest in store.missing(&all).map_err(keep(folder))? {
+        let Some(path) = paths.get(&digest) else { continue };
+        let path = path.under(folder);
+        // Something else in its place must neither be followed nor waited for.
+        let opened = path.symlink_metadata().and_then(|meta| match meta.is_file() {
+            true => File::open(&path),
+            false => Err(io::ErrorKind::NotFound.into()),
+        });
+        let mut file = match opened {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(ContextError::Changed(path));
+            }
+            Err(source) => return Err(ContextError::Read { path, source }),
+        };
+        if store.put(&mut file).map_err(keep(&path))? != digest {
+            return Err(ContextError::Changed(path));
+        }
+    }
+    Ok(())
+}
+
+/// What the walk found in a folder.
+enum Found {
+    Folder(Meta, BTreeMap<Name, Found>),
+    /// A file, by its place in the list of all.
+    File(usize),
+    Symlink(Box<[u8]>),
+}
+
+fn walk(
+    folder: &Path,
+    below: &str,
+    depth: usize,
+    ignore: &Ignore,
+    files: &mut Vec<(PathBuf, Metadata)>,
+) -> Result<BTreeMap<Name, Found>, ContextError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ContextError::Read { path, source }
+    };
+    if depth > DEEPEST {
+        return Err(ContextError::TooDeep(folder.to_owned()));
+    }
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(failed(folder))? {
+        let entry = entry.map_err(failed(folder))?;
+        let name = Name::new(entry.file_name().as_bytes())?;
+        let path = entry.path();
+        // Patterns are text; what a name has that is none is matched by `?` and `*`.
+        let text = match below {
+            "" => name.to_string(),
+            below => format!("{below}/{name}"),
+        };
+        let ignored = ignore.is_ignored(&text);
+        let kind = entry.file_type().map_err(failed(&path))?;
+        if ignored && !(kind.is_dir() && ignore.may_hold(&text)) || kind.is_socket() {
+            continue;
+        }
+        // `DirEntry::metadata` does not follow links.
+        let meta = entry.metadata().map_err(failed(&path))?;
+        let node = if kind.is_dir() {
+            let entries = walk(&path, &text, depth + 1, ignore, files)?;
+            // A folder that is left out is there for what is wanted in it.
+            if ignored && entries.is_empty() {
+                continue;
+            }
+            Found::Folder(Meta { mode: meta.mode() & 0o7777, extra: None }, entries)
+        } else if kind.is_symlink() {
+            let target = std::fs::read_link(&path).map_err(failed(&path))?;
+            Found::Symlink(target.as_os_str().as_bytes().into())
+        } else if kind.is_file() {
+            files.push((path, meta));
+            Found::File(files.len() - 1)
+        } else {
+            let what = if kind.is_fifo() { "a FIFO" } else { "a device" };
+            return Err(ContextError::Kind { path, what });
+        };
+        found.insert(name, node);
+    }
+    Ok(found)
+}
+
+/// The digests of all files, taken by several threads.
+fn digests(
+    files: &[(PathBuf, Metadata)],
+    digest: DigestFile<'_>,
+) -> Result<Vec<Digest>, ContextError> {
+    let one = |(path, meta): &(PathBuf, Metadata)| {
+        digest(path, meta).map_err(|source| ContextError::Read { path: path.clone(), source })
+    };
+    let threads = match files.len() {
+        0..64 => 1,
+        _ => std::thread::available_parallelism().map_or(1, usize::from).min(16),
+    };
+    if threads == 1 {
+        return files.iter().map(one).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(index) else { return Ok(done) };
+            done.push((index, one(file)?));
+        }
+    };
+    let parts: Vec<Result<Vec<_>, ContextError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        threads.into_iter().map(join).collect()
+    });
+    let mut all = vec![Digest::EMPTY; files.len()];
+    for part in parts {
+        for (index, digest) in part? {
+            all[index] = digest;
+        }
+    }
+    Ok(all)
+}
+
+fn dir(
+    found: BTreeMap<Name, Found>,
+    meta: Meta,
+    files: &[(PathBuf, Metadata)],
+    digests: &[Digest],
+    links: &mut HashMap<(u64, u64), NonZeroU32>,
+) -> Dir {
+    let entries = found.into_iter().map(|(name, found)| {
+        let node = match found {
+            Found::Folder(meta, entries) => {
+                Node::Dir(Arc::new(dir(entries, meta, files, digests, links)))
+            }
+            Found::File(index) => {
+                let meta = &files[index].1;
+                let link = (meta.nlink() > 1).then(|| {
+                    let next = u32::try_from(links.len() + 1).unwrap_or(u32::MAX);
+                    let next = NonZeroU32::new(next).unwrap_or(NonZeroU32::MAX);
+                    *links.entry((meta.dev(), meta.ino())).or_insert(next)
+                });
+                let mode = Meta { mode: meta.mode() & 0o7777, extra: None };
+                Node::File(ashlar_object::File {
+                    link,
+                    ..ashlar_object::File::new(digests[index], mode)
+                })
+            }
+            Found::Symlink(target) => {
+                Node::Symlink(Symlink { target, meta: Meta { mode: 0o777, extra: None } })
+            }
+        };
+        (name, node)
+    });
+    let entries = entries.collect();
+    Dir::new(entries, meta, false)
 }

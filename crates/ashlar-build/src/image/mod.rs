@@ -7,16 +7,26 @@
 //! | `select.rs` | what of a tree an instruction reads |
 //! | `copy.rs` | `COPY` and `ADD`: the layer they make |
 //! | `workdir.rs` | `WORKDIR`: the layer it makes |
+//! | `paths.rs` | paths in trees, through symbolic links |
+//! | `attributes.rs` | `--chown` and `--chmod` |
+//! | `archive.rs` | archives that `ADD` unpacks |
+//! | `layer.rs` | changing a root, and the layer that makes the change |
 //! | `steps.rs` | what a step of an image sees and makes |
 //! | `cache_mount.rs` | folders that outlive builds |
 //! | `document.rs`, `export.rs` | from layers and configuration to an image that others take |
+//!
+//! Where BuildKit and buildah differ in what is copied, this does as buildah: see `tests/cases.rs`.
 
+mod archive;
+mod attributes;
 mod cache_mount;
 pub(crate) mod context;
 pub(crate) mod copy;
 mod document;
 mod export;
 mod facts;
+mod layer;
+mod paths;
 pub(crate) mod select;
 mod steps;
 pub(crate) mod workdir;
@@ -43,3 +53,6 @@ pub(crate) fn failure(error: &ImageError) -> Failure {
     };
     Failure::Error { message: chain(error), advice: None, kind }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,9 +161,29 @@ impl Grown {
         folder.children.get_mut(last)
     }
 
+    /// The folders that no entry stands for: they are only on the way to others.
+    pub fn implied(&self) -> BTreeSet<RelPath> {
+        let mut found = BTreeSet::new();
+        implied(&self.root, &mut RelPath::root(), &mut found);
+        found
+    }
+
     /// The tree, with canonical numbers for its hard links.
     pub fn into_tree(self) -> Tree {
         Tree::from(freeze(self.root)).with_canonical_links()
+    }
+}
+
+fn implied(folder: &Folder, path: &mut RelPath, found: &mut BTreeSet<RelPath>) {
+    if folder.meta.is_none() {
+        found.insert(path.clone());
+    }
+    for (name, slot) in &folder.children {
+        if let Slot::Folder(child) = slot {
+            path.push(name.clone());
+            implied(child, path, found);
+            path.pop();
+        }
     }
 }
 

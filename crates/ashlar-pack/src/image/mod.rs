@@ -23,5 +23,5 @@ mod read;
 mod write;
 
 pub use packed::Compression;
-pub use read::{Bounds, Keep, ReadLayer, Rules, read_layer, read_tar};
+pub use read::{Bounds, Keep, ReadLayer, Rules, read_files, read_layer, read_tar};
 pub use write::{Writing, write_layer};

@@ -1,6 +1,7 @@
 //! One layer or archive, read from its first byte to its last.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use ashlar_object::{Digest, Extra, Hasher, Meta, RelPath, Tree};
@@ -100,13 +101,38 @@ pub fn read_tar(
     keep: &mut Keep<'_>,
 ) -> Result<Tree, PackError> {
     let plain: &mut dyn Read = &mut Bounded { inner: plain, left: bounds.bytes };
+    grown(plain, rules, bounds, keep).map(Grown::into_tree)
+}
+
+/// Reads an archive as [`read_tar`] does with [`Rules::Files`]. The second set has the folders that
+/// no entry stands for: whoever unpacks the archive over other files leaves such a folder as it is
+/// where there is one. The root may be among them.
+///
+/// # Errors
+/// As [`read_layer`].
+pub fn read_files(
+    plain: &mut dyn Read,
+    bounds: &Bounds,
+    keep: &mut Keep<'_>,
+) -> Result<(Tree, BTreeSet<RelPath>), PackError> {
+    let grown = grown(plain, Rules::Files, bounds, keep)?;
+    let implied = grown.implied();
+    Ok((grown.into_tree(), implied))
+}
+
+fn grown(
+    plain: &mut dyn Read,
+    rules: Rules,
+    bounds: &Bounds,
+    keep: &mut Keep<'_>,
+) -> Result<Grown, PackError> {
     let mut reader = Reader { rules, bounds, keep, grown: Grown::default(), bytes: 0, details: 0 };
     while let Next::Entry(header) = next(plain)? {
         reader.entry(&header, plain)?;
     }
     // What is behind the end of the archive is in its digest, too.
     io::copy(plain, &mut io::sink()).map_err(PackError::Read)?;
-    Ok(reader.grown.into_tree())
+    Ok(reader.grown)
 }
 
 /// The archive as it comes out of the decoder.

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use ashlar_object::{Digest, Node};
 use ashlar_pack::PackError;
 use ashlar_pack::image::{
-    Bounds, Compression, ReadLayer, Rules, Writing, read_layer, read_tar, write_layer,
+    Bounds, Compression, ReadLayer, Rules, Writing, read_files, read_layer, read_tar, write_layer,
 };
 
 use crate::images::read;
@@ -302,4 +302,23 @@ fn whoever_reads_an_archive_alone_has_the_same_bounds() {
     let mut endless = Endless { frame: labels, at: 0 };
     let read = read_tar(&mut endless, Rules::Files, &bounds, &mut |_| Ok(Digest::EMPTY));
     assert!(matches!(read, Err(PackError::Read(_))), "{read:?}");
+}
+
+#[test]
+fn folders_that_no_entry_stands_for_are_told() {
+    let bytes = archive(&[
+        entry("a/b/f", b'0', "", b"x"),
+        entry("a/", b'5', "", b""),
+        entry("c/", b'5', "", b""),
+        entry("c/.wh.x", b'0', "", b"x"),
+    ]);
+    let mut kept = |content: &mut dyn Read| {
+        let mut all = Vec::new();
+        content.read_to_end(&mut all)?;
+        Ok(Digest::of(&all))
+    };
+    let (tree, implied) = read_files(&mut &bytes[..], &Bounds::default(), &mut kept).unwrap();
+    let implied: Vec<String> = implied.iter().map(ToString::to_string).collect();
+    assert_eq!(implied, ["", "a/b"]);
+    assert!(tree.get(&path("c/.wh.x")).is_some(), "a name like any other");
 }

@@ -110,6 +110,44 @@ pub(crate) fn is_archive(reader: &mut dyn Read) -> Result<bool, UnpackError> {
     Ok(stream::is_tar(&block))
 }
 
+/// Passes on the tar archive that a file is: plain, or compressed with gzip, bzip2, xz or zstd. `None`
+/// when the file is something else, or an archive without any entry. The bounds of [`unpack`] hold;
+/// where one is passed, the reader that `read` gets fails.
+///
+/// After `read` the file is read to its end, so that a reader that checks a digest has its say.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn with_tar<T>(
+    file: &mut dyn Read,
+    read: impl FnOnce(&mut dyn Read) -> T,
+) -> std::io::Result<Option<T>> {
+    let meter = Meter::default();
+    let done = {
+        let (container, mut reader) = stream::sniff(file, &meter)?;
+        match container {
+            None | Some(Container::Zip | Container::Lzma) => return Ok(None),
+            Some(container) => {
+                // Something that only looks compressed is a file like any other.
+                let Ok(mut decoder) = stream::decoder(container, &mut reader) else {
+                    return Ok(None);
+                };
+                let mut block = Vec::with_capacity(512);
+                let begun = (&mut decoder).take(512).read_to_end(&mut block);
+                let empty = block.iter().all(|byte| *byte == 0);
+                if begun.is_err() || empty || !stream::is_tar(&block) {
+                    return Ok(None);
+                }
+                let mut whole = std::io::Cursor::new(block)
+                    .chain(stream::Given { inner: decoder, meter: &meter });
+                read(&mut whole)
+            }
+        }
+    };
+    std::io::copy(file, &mut std::io::sink())?;
+    Ok(Some(done))
+}
+
 /// Unpacks an archive into a folder that exists. The reader is read to its end, so that one that
 /// checks a digest has its say; after an error the folder is in pieces and must not be used.
 ///

@@ -116,6 +116,33 @@ fn every_container_is_told_by_its_content() {
 }
 
 #[test]
+fn the_archive_alone_is_passed_on() {
+    for (name, bytes) in compressed() {
+        let read = |mut bytes: &[u8]| {
+            let read = with_tar(&mut bytes, |tar| {
+                let mut all = Vec::new();
+                tar.read_to_end(&mut all).map(|_| all)
+            });
+            assert!(bytes.is_empty() || matches!(read, Ok(None)), "{name}: not read to its end");
+            read.unwrap()
+        };
+        match read(&bytes) {
+            // Docker knows no archive of LZMA alone.
+            None => assert_eq!(name, "lzma"),
+            Some(all) => assert_eq!(all.unwrap(), sample(), "{name}"),
+        }
+        if !matches!(name, "plain" | "lzma") {
+            let cut = read(&bytes[..bytes.len() - 10]);
+            assert!(cut.is_none_or(|all| all.is_err()), "{name}: cut short");
+        }
+    }
+    let none: [&[u8]; 5] = [b"", b"text", b"\x1f\x8bnot", b"PK\x03\x04", &[0; 1024]];
+    for bytes in none {
+        assert!(with_tar(&mut &*bytes, |_| ()).unwrap().is_none(), "{bytes:?}");
+    }
+}
+
+#[test]
 fn streams_of_several_members_are_read_whole() {
     let plain = sample();
     let (first, second) = plain.split_at(700);

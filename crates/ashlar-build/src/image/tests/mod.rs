@@ -1,0 +1,6 @@
+//! Dockerfiles of COPY, ADD and WORKDIR, built on trees and compared with what should come out.
+
+mod cases;
+mod hostile;
+mod properties;
+mod world;
