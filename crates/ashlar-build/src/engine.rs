@@ -88,6 +88,8 @@ pub(crate) struct Prepared {
     pub made: Option<Kept>,
     /// Caches that are in use while it runs.
     pub held: Vec<Cache>,
+    /// What it sees and must not keep, by name.
+    pub secrets: Vec<(String, ashlar_execute::Secret)>,
 }
 
 impl Engine<'_> {
@@ -218,6 +220,18 @@ impl Engine<'_> {
             }
             (None, None) => (empty(self.store)?, Digest::EMPTY, started, Duration::ZERO),
         };
+        if let Some(failure) = self.kept_secret(&prepared.secrets, &kept)? {
+            return Ok(Ended {
+                outcome: StepOutcome::Failed,
+                found: None,
+                action: Some(prepared.action),
+                log: Some(log),
+                failure: Some(failure),
+                took,
+                started: began,
+                from: None,
+            });
+        }
         if let Work::Build(module) = &step.work {
             let missing = crate::expect::unmatched(module, &kept.tree);
             if !missing.is_empty() {
@@ -376,7 +390,13 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Module,
         };
-        Ok(Prepared { action, request: Some(request), made: None, held: Vec::new() })
+        Ok(Prepared {
+            action,
+            request: Some(request),
+            made: None,
+            held: Vec::new(),
+            secrets: Vec::new(),
+        })
     }
 
     fn prepare_base(&self, step: &Step, name: &str) -> Result<Prepared, Failure> {
@@ -409,7 +429,13 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Module,
         };
-        Ok(Prepared { action, request: Some(request), made: None, held: Vec::new() })
+        Ok(Prepared {
+            action,
+            request: Some(request),
+            made: None,
+            held: Vec::new(),
+            secrets: Vec::new(),
+        })
     }
 
     fn prepare_install(
@@ -442,7 +468,13 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Module,
         };
-        Ok(Prepared { action, request: Some(request), made: None, held: Vec::new() })
+        Ok(Prepared {
+            action,
+            request: Some(request),
+            made: None,
+            held: Vec::new(),
+            secrets: Vec::new(),
+        })
     }
 
     pub(crate) fn internal(&self, name: &str, of: &Kept, made: Kept) -> Prepared {
@@ -452,6 +484,7 @@ impl Engine<'_> {
             request: None,
             made: Some(made),
             held: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 

@@ -141,6 +141,15 @@ pub struct ImagePlan {
     pub instructions: Vec<Vec<StepIndex>>,
 }
 
+/// What is wanted of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The image: layers of its base stay where they are until something is done on them.
+    Image,
+    /// All of its files.
+    Files,
+}
+
 /// Why an image cannot be planned: something it names is nothing that can be had here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("nothing is known of {what}")]
@@ -153,16 +162,23 @@ pub struct UnknownBase {
 ///
 /// # Errors
 /// When facts of something that it names are missing.
-pub fn plan_image(image: &Image, facts: &ImageFacts, name: &str) -> Result<ImagePlan, UnknownBase> {
+pub fn plan_image(
+    image: &Image,
+    facts: &ImageFacts,
+    name: &str,
+    want: Want,
+) -> Result<ImagePlan, UnknownBase> {
     let mut planner =
         Planner { image, facts, name, made: ImagePlan::default(), layers: HashMap::new() };
     for stage in 0..image.stages.len() {
         planner.stage(stage)?;
     }
     let mut made = planner.made;
-    // Layers of a base are got when something is done on them.
     let layers = made.stages.get(image.target).into_iter().flatten().copied();
-    made.plan.targets = layers.filter(|step| made.plan.steps[*step].is_target()).collect();
+    made.plan.targets = match want {
+        Want::Image => layers.filter(|step| made.plan.steps[*step].is_target()).collect(),
+        Want::Files => layers.collect(),
+    };
     Ok(made)
 }
 

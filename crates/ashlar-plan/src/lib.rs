@@ -29,7 +29,9 @@ mod why;
 pub use facts::{BaseFact, Commands, Facts, SourceFact};
 pub use forecast::{Forecast, forecast, priorities};
 pub use graph::{GraphError, dot, find};
-pub use image::{BaseImage, Files, ImageFacts, ImagePlan, ImageWork, UnknownBase, plan_image};
+pub use image::{
+    BaseImage, Files, ImageFacts, ImagePlan, ImageWork, UnknownBase, Want, plan_image,
+};
 pub use inputs::{Input, InputName, KeyInputs, Value};
 pub use keys::{FORMAT, PlanError, deb_dependencies, plan, tools_asked};
 pub use step::{Plan, Step, StepId, StepIndex, Work};

@@ -42,6 +42,14 @@ pub enum ExportError {
     /// The time of the image is none.
     #[error("{0} is no time")]
     Time(i64),
+    /// The folder of a root file system cannot be written.
+    #[error("cannot write the files of the image to {}", path.display())]
+    Folder {
+        /// Which file or folder.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A file of a moment cannot be used.
     #[error("cannot write a layer")]
     Io(#[from] std::io::Error),

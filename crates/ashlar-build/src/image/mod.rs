@@ -14,6 +14,7 @@
 //! | `steps.rs` | what a step of an image sees and makes |
 //! | `cache_mount.rs` | folders that outlive builds |
 //! | `document.rs`, `export.rs` | from layers and configuration to an image that others take |
+//! | `rootfs.rs` | the files of an image as a folder |
 //!
 //! Where BuildKit and buildah differ in what is copied, this does as buildah: see `tests/cases.rs`.
 
@@ -27,6 +28,7 @@ mod export;
 mod facts;
 mod layer;
 mod paths;
+mod rootfs;
 pub(crate) mod select;
 mod steps;
 pub(crate) mod workdir;
@@ -37,6 +39,7 @@ pub use copy::CopyError;
 pub use document::native_platform;
 pub use export::{ExportError, Exported, Exporting, export};
 pub use facts::{ImageFailure, Ingredients, Place, gather, parse_file};
+pub use rootfs::write_rootfs;
 pub use steps::Building;
 
 use ashlar_store::ImageError;

@@ -1,6 +1,7 @@
 //! What a step of an image sees and makes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,9 @@ use super::workdir::workdir;
 use crate::engine::{Engine, Prepared, Results};
 use crate::event::{ErrorKind, Failure};
 use crate::failure::chain;
+
+/// Secrets that are shorter come up by chance.
+const SHORTEST: usize = 6;
 
 /// What the steps of an image are made with, besides what every step is.
 pub struct Building<'a> {
@@ -101,9 +105,8 @@ impl Engine<'_> {
         let watch = Watch { go_on: &go_on, ..Watch::NOBODY };
         let fetched = |error: ashlar_store::ImageError| super::failure(&error);
         let mut bytes = building.images.open_layer(image, layer, &watch).map_err(fetched)?;
-        let mut keep = |content: &mut dyn std::io::Read| {
-            self.store.put(content).map_err(std::io::Error::other)
-        };
+        let mut keep =
+            |content: &mut dyn Read| self.store.put(content).map_err(std::io::Error::other);
         let shown = || format!("layer {} of {}", layer + 1, image.shown());
         let read = read_layer(&mut bytes, &Bounds::default(), &mut keep);
         let read = read.map_err(|error| Failure::Error {
@@ -178,6 +181,7 @@ impl Engine<'_> {
             });
         }
         let (mut secret_variables, mut held) = (HashMap::new(), Vec::new());
+        let mut secrets = Vec::new();
         let mut checkpoints = Vec::new();
         for (mount, files) in run.mounts.iter().zip(files) {
             salt.text(&format!("{mount:?}"));
@@ -230,6 +234,7 @@ impl Engine<'_> {
                         }
                         continue;
                     };
+                    secrets.push((id.clone(), secret.clone()));
                     if let Some(target) = target {
                         let made = Owner { mode: *mode, uid: *uid, gid: *gid };
                         let what = Mounted::File { content: secret.clone(), made };
@@ -273,7 +278,7 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Image(Box::new(view)),
         };
-        Ok(Prepared { action, request: Some(request), made: None, held })
+        Ok(Prepared { action, request: Some(request), made: None, held, secrets })
     }
 
     /// What a stopped command of the same action left in a folder.
@@ -312,6 +317,50 @@ impl Engine<'_> {
         Ok(())
     }
 
+    /// Why a layer is not kept that has a secret in it. What is shorter than [`SHORTEST`] is found
+    /// everywhere, and not looked for.
+    pub(crate) fn kept_secret(
+        &self,
+        secrets: &[(String, Secret)],
+        kept: &Kept,
+    ) -> Result<Option<Failure>, Failure> {
+        let trimmed = secrets.iter().map(|(id, secret)| (id, secret.bytes().trim_ascii()));
+        let wanted: Vec<_> = trimmed.filter(|(_, bytes)| bytes.len() >= SHORTEST).collect();
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let mut files = Vec::new();
+        kept.tree.walk(|entry| {
+            if let Node::File(file) = entry.node {
+                files.push((entry.path.to_string(), file.digest));
+            }
+        });
+        for (path, digest) in files {
+            let Some(mut content) = self.store.open(&digest)? else { continue };
+            for (id, secret) in &wanted {
+                // Each is looked for in a pass of its own: there is mostly one.
+                let found = contains(&mut *content, secret)
+                    .map_err(|e| Failure::store(format!("{path} cannot be read: {e}")))?;
+                if found {
+                    return Ok(Some(Failure::Error {
+                        message: format!("the secret `{id}` is in /{path}: the layer is not kept"),
+                        advice: Some(
+                            "let the command read the secret and write it nowhere; files under /tmp \
+                             are kept too"
+                                .to_owned(),
+                        ),
+                        kind: ErrorKind::Build,
+                    }));
+                }
+                content = match self.store.open(&digest)? {
+                    Some(content) => content,
+                    None => break,
+                };
+            }
+        }
+        Ok(None)
+    }
+
     /// A small file of a tree, following links; empty when there is none.
     fn small(&self, tree: &Tree, path: &str) -> Result<Vec<u8>, Failure> {
         let Ok(Node::File(file)) = part(tree, path) else { return Ok(Vec::new()) };
@@ -326,6 +375,24 @@ pub(crate) fn at_its_path(tree: &Tree, source: &str) -> Result<Tree, super::copy
     Ok(Tree::default().with(&path, node))
 }
 
+/// Whether some bytes come up in a content.
+fn contains(content: &mut dyn Read, wanted: &[u8]) -> std::io::Result<bool> {
+    let finder = memchr::memmem::Finder::new(wanted);
+    let mut buffer = Vec::with_capacity((256 << 10) + wanted.len());
+    loop {
+        let count = (&mut *content).take(256 << 10).read_to_end(&mut buffer)?;
+        if finder.find(&buffer).is_some() {
+            return Ok(true);
+        }
+        if count == 0 {
+            return Ok(false);
+        }
+        // Its beginning may be the end of this piece.
+        let keep = buffer.len().min(wanted.len() - 1);
+        buffer.drain(..buffer.len() - keep);
+    }
+}
+
 fn checkpoint_name(action: &Digest, target: &str) -> String {
     format!("checkpoint:{}:{target}", action.hex())
 }
@@ -333,4 +400,20 @@ fn checkpoint_name(action: &Digest, target: &str) -> String {
 /// What an instruction asks for that cannot be done.
 fn refused(error: impl std::error::Error) -> Failure {
     Failure::project(chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contains;
+
+    #[test]
+    fn what_lies_across_pieces_is_found() {
+        for at in [0, 1, 262_100, 262_140, 262_144, 600_000] {
+            let mut content = vec![b'.'; at];
+            content.extend_from_slice(b"a long secret");
+            content.extend_from_slice(&[b'.'; 10]);
+            assert!(contains(&mut &content[..], b"a long secret").unwrap(), "{at}");
+            assert!(!contains(&mut &content[..], b"another secret").unwrap(), "{at}");
+        }
+    }
 }

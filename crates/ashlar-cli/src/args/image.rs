@@ -77,7 +77,8 @@ pub struct Build {
     /// A secret for `RUN --mount=type=secret`, once for each: it is kept nowhere.
     #[arg(long = "secret", value_name = "id=ID,src=FILE|env=NAME")]
     pub secrets: Vec<String>,
-    /// Where the image is written, once for each: `oci:FOLDER[:TAG]`, `docker-archive:FILE[:NAME]`.
+    /// Where the image is written, once for each: `oci:FOLDER[:TAG]`,
+    /// `docker-archive:FILE[:NAME]`, `rootfs:FOLDER`.
     #[arg(long = "output", value_name = "WHERE")]
     pub outputs: Vec<String>,
     /// The reference under which the image is left at a registry, once for each.

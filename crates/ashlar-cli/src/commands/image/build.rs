@@ -1,17 +1,20 @@
 //! `ashlar image build`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ashlar_build::{Building, Engine, Event, Exporting, Options, Origins, Summary, Trees, export};
+use ashlar_build::{
+    Building, Engine, Event, Exporting, Options, Origins, Summary, Trees, export, write_rootfs,
+};
 use ashlar_execute::{Cancel, Jobs, Sandbox, SandboxOptions, Secret};
+use ashlar_object::Tree;
 use ashlar_pack::image::{Compression, Writing};
-use ashlar_plan::StepIndex;
+use ashlar_plan::{StepIndex, Want};
 use ashlar_recipe::Write;
 use ashlar_source::{Apt, Fetcher};
-use ashlar_store::{Found, ImageTarget, Images as _, LayerSource, Watch};
+use ashlar_store::{Found, ImageTarget, Images as _, LayerSource, Watch, read_tree};
 use serde_json::json;
 
 use super::job::Job;
@@ -27,11 +30,12 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     // What is done before anything is built counts as well.
     let deadline = args.budget.map(|budget| Instant::now() + budget);
     let secrets = secrets(&args.secrets)?;
-    let targets = targets(globals, args)?;
+    let (targets, folders) = targets(globals, args)?;
+    let want = if folders.is_empty() { Want::Image } else { Want::Files };
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
         enter_namespace()?;
     }
-    let job = Job::open(globals, &args.which)?;
+    let job = Job::open(globals, &args.which, want)?;
     let cancel = Cancel::new();
     let opened = job.space.open_remotes()?;
     let sends = opened.iter().any(|remote| remote.write != Write::No);
@@ -48,7 +52,7 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     if exit != Exit::Done {
         return Ok(exit);
     }
-    write(globals, args, &job, &targets, &cancel)?;
+    write(globals, args, &job, &targets, &folders, &cancel)?;
     Ok(exit)
 }
 
@@ -136,9 +140,10 @@ fn write(
     args: &Build,
     job: &Job,
     targets: &[ImageTarget],
+    folders: &[PathBuf],
     cancel: &Cancel,
 ) -> Result<(), Failed> {
-    if targets.is_empty() {
+    if targets.is_empty() && folders.is_empty() {
         return Ok(());
     }
     let store = &job.space.store;
@@ -154,7 +159,25 @@ fn write(
         Packing::Gzip => Compression::Gzip,
         Packing::Zstd => Compression::Zstd,
     };
+    let time = writing.time;
     let how = Exporting { writing };
+    for folder in folders {
+        let layers = &job.plan.stages[job.made.image.target];
+        let mut tree = Tree::default();
+        for step in layers {
+            let gone = || {
+                let id = &job.plan.plan.steps[*step].id;
+                Failed::new(Exit::Store, format!("the layer of {id} is not in the store any more"))
+            };
+            let outputs = found(*step).ok_or_else(gone)?.result.outputs;
+            tree = tree.overlaid(&read_tree(&**store, &outputs)?.ok_or_else(gone)?);
+        }
+        write_rootfs(store, &tree, folder, time)
+            .map_err(|error| Failed::new(Exit::Store, ashlar_build::chain(&error)))?;
+    }
+    if targets.is_empty() {
+        return Ok(());
+    }
     let exported = export(store, &job.made.image, &job.plan, &job.made.bases, &found, &how)
         .map_err(|error| Failed::new(Exit::Store, ashlar_build::chain(&error)))?;
     let layers: Arc<dyn LayerSource> = Arc::new(Layers(Arc::clone(store)));
@@ -192,13 +215,17 @@ impl LayerSource for Layers {
 }
 
 /// Where the image is wanted.
-fn targets(globals: &Globals, args: &Build) -> Result<Vec<ImageTarget>, Failed> {
-    let mut all = Vec::new();
+fn targets(globals: &Globals, args: &Build) -> Result<(Vec<ImageTarget>, Vec<PathBuf>), Failed> {
+    let (mut all, mut folders) = (Vec::new(), Vec::new());
     for text in args.outputs.iter().chain(&args.pushes) {
+        if let Some(folder) = text.strip_prefix("rootfs:") {
+            folders.push(globals.project.join(folder));
+            continue;
+        }
         let target = ImageTarget::parse(text, args.which.registry.as_deref())?;
         all.push(target.below(&globals.project));
     }
-    Ok(all)
+    Ok((all, folders))
 }
 
 /// `id=ID,src=FILE` and `id=ID,env=NAME`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ashlar_build::{ImagePlace, Ingredients, gather};
 use ashlar_dockerfile::Platform;
-use ashlar_plan::{Facts, ImagePlan, plan_image};
+use ashlar_plan::{Facts, ImagePlan, Want, plan_image};
 use ashlar_recipe::Project;
 use ashlar_remote::artifact::Access;
 use ashlar_remote::{Credentials, ImageOptions, ImagePlaces};
@@ -33,7 +33,7 @@ pub struct Job {
 
 impl Job {
     /// Reads and plans an image. Of bases only configurations are fetched.
-    pub fn open(globals: &Globals, which: &Which) -> Result<Self, Failed> {
+    pub fn open(globals: &Globals, which: &Which, want: Want) -> Result<Self, Failed> {
         let here = |path: &Path| {
             std::path::absolute(globals.project.join(path))
                 .map_err(|e| Failed::usage(format!("{}: {e}", path.display())))
@@ -81,7 +81,7 @@ impl Job {
             warn(warning.problem.message.clone());
         }
         let name = which.tag.clone().unwrap_or_else(|| default_name(&context));
-        let plan = plan_image(&made.image, &made.facts, &name)
+        let plan = plan_image(&made.image, &made.facts, &name, want)
             .map_err(|error| Failed::usage(format!("{shown}: {error}")))?;
         let facts = Facts { architecture: platform.to_string(), ..Facts::default() };
         Ok(Self { space, images, made, plan, project: project(name), facts, stat, show })
