@@ -1,30 +1,28 @@
 //! `ashlar image build`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ashlar_build::{
-    Building, Engine, Event, Exporting, Options, Origins, Summary, Trees, export, write_rootfs,
-};
-use ashlar_execute::{Cancel, Jobs, Sandbox, SandboxOptions, Secret};
+use ashlar_build::{Event, Exporting, Options, Origins, Summary, export, write_rootfs};
+use ashlar_execute::{Cancel, Secret};
 use ashlar_object::Tree;
 use ashlar_pack::image::{Compression, Writing};
 use ashlar_plan::{StepIndex, Want};
 use ashlar_recipe::Write;
-use ashlar_source::{Apt, Fetcher};
 use ashlar_store::{Found, ImageTarget, Images as _, LayerSource, Watch, read_tree};
 use serde_json::json;
 
-use super::job::Job;
+use super::job::{Job, Run, jobs};
+use super::secrets::secrets;
 use crate::args::Globals;
 use crate::args::image::{Build, Packing};
 use crate::exit::{Exit, Failed, exit_of_build};
 use crate::remotes;
 use crate::show;
 use crate::signals::cancel_on_signals;
-use crate::wiring::{enter_namespace, owner_base};
+use crate::wiring::enter_namespace;
 
 pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     // What is done before anything is built counts as well.
@@ -66,58 +64,24 @@ fn build(
     deadline: Option<Instant>,
 ) -> Result<Summary, Failed> {
     let store = &job.space.store;
-    let helper = std::env::current_exe()
-        .map_err(|e| Failed::usage(format!("the path of this program is unknown: {e}")))?;
-    let on_output = job.show.on_output(globals);
-    let owner_base = owner_base();
-    let options = SandboxOptions { owner_base, helper, keep_failed: false, on_output };
-    let sandbox = Sandbox::new(Arc::clone(store), options);
-    let count = globals
-        .jobs
-        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let jobs = Jobs::new(count)?;
-    let digest = |path: &Path, meta: &std::fs::Metadata| job.stat.digest_file(path, meta);
-    let tell = |event: Event| job.show.event(event);
-    // No step of an image fetches sources.
-    let apt = Apt::new(store.path().join("apt"));
-    let scratch = store.path().join("fetch");
-    let fetcher = Fetcher::new(&**store, scratch, globals.offline, &apt, &|_| None, &|_, _| {});
-    let building = Building {
-        images: &job.images,
-        bases: job.made.bases.clone(),
-        context: job.space.root.clone(),
-        tree: job.made.context.clone(),
-        secrets,
-        caches: store.path().join("caches"),
-        grace: Duration::from_secs(args.grace),
-    };
-    let engine = Engine {
-        project: &job.project,
-        folder: &job.space.root,
-        facts: &job.facts,
-        plan: &job.plan.plan,
-        store: &**store,
+    let how = Run {
         remotes: remotes::of_run(opened, args.require_remote),
-        origins: Origins::new(store.journal(), job.space.accepted()?),
-        digest: &digest,
-        local: Some(store),
-        executor: &sandbox,
-        fetcher: &fetcher,
-        jobs: &jobs,
         cancel,
-        tell: &tell,
-        owner_base,
-        trees: Trees::default(),
-        image: Some(&building),
+        secrets,
+        grace: Duration::from_secs(args.grace),
         deadline,
+        keep_failed: false,
     };
     let options = Options {
-        jobs: count,
+        jobs: jobs(globals),
         keep_going: args.keep_going,
         rebuild: args.rebuild,
         push_found: args.require_push,
     };
-    let summary = ashlar_build::build(&engine, store.journal(), &options)?;
+    let summary = job.with_engine(globals, &job.plan.plan, how, |engine, _| {
+        Ok(ashlar_build::build(engine, store.journal(), &options)?)
+    })?;
+    let tell = |event: Event| job.show.event(event);
     let pulled = summary.remotes.iter().any(|tally| tally.pulled > 0);
     if summary.built + summary.cutoff > 0 || pulled {
         // Results count already; this only spares their verification after the next boot.
@@ -226,39 +190,4 @@ fn targets(globals: &Globals, args: &Build) -> Result<(Vec<ImageTarget>, Vec<Pat
         all.push(target.below(&globals.project));
     }
     Ok((all, folders))
-}
-
-/// `id=ID,src=FILE` and `id=ID,env=NAME`.
-fn secrets(written: &[String]) -> Result<BTreeMap<String, Secret>, Failed> {
-    let mut all = BTreeMap::new();
-    for text in written {
-        let wrong = |why: &str| {
-            Failed::usage(format!("`--secret {text}`: {why}")).help("--secret id=NAME,src=FILE")
-        };
-        let (mut id, mut file, mut variable) = (None, None, None);
-        for part in text.split(',') {
-            match part.split_once('=') {
-                Some(("id", value)) => id = Some(value.to_owned()),
-                Some(("src" | "source", value)) => file = Some(value.to_owned()),
-                Some(("env", value)) => variable = Some(value.to_owned()),
-                Some(("type", "file" | "env")) => {}
-                _ => return Err(wrong(&format!("`{part}` is not understood"))),
-            }
-        }
-        let id = id.ok_or_else(|| wrong("it has no id"))?;
-        let content = match (file, variable) {
-            (Some(file), None) => {
-                std::fs::read(&file).map_err(|e| wrong(&format!("cannot read {file}: {e}")))?
-            }
-            (None, variable) => {
-                let name = variable.unwrap_or_else(|| id.clone());
-                let value = std::env::var_os(&name)
-                    .ok_or_else(|| wrong(&format!("the variable {name} is not set")))?;
-                value.into_encoded_bytes()
-            }
-            (Some(_), Some(_)) => return Err(wrong("it has both src and env")),
-        };
-        all.insert(id, content.into());
-    }
-    Ok(all)
 }

@@ -4,19 +4,25 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use ashlar_build::{ImagePlace, Ingredients, gather};
+use ashlar_build::{
+    Building, Engine, Event, ImagePlace, Ingredients, Origins, Remotes, Trees, gather,
+};
 use ashlar_dockerfile::Platform;
-use ashlar_plan::{Facts, ImagePlan, Want, plan_image};
+use ashlar_execute::{Cancel, Jobs, Sandbox, SandboxOptions, Secret};
+use ashlar_plan::{Facts, ImagePlan, Plan, Want, plan_image};
 use ashlar_recipe::Project;
 use ashlar_remote::artifact::Access;
 use ashlar_remote::{Credentials, ImageOptions, ImagePlaces};
+use ashlar_source::{Apt, Fetcher};
 use ashlar_store::{StatCache, Watch};
 
 use crate::args::Globals;
 use crate::args::image::{Network, Which};
 use crate::exit::{Exit, Failed};
 use crate::show::Show;
+use crate::wiring::owner_base;
 use crate::workspace::Workspace;
 
 /// An image with its plan.
@@ -74,7 +80,7 @@ impl Job {
             network: which.network == Network::Default,
         };
         let digest = |path: &Path, meta: &std::fs::Metadata| stat.digest_file(path, meta);
-        let warn = |text: String| show.event(ashlar_build::Event::Warning(text));
+        let warn = |text: String| show.event(Event::Warning(text));
         let watch = Watch { warn: &warn, ..Watch::NOBODY };
         let made = gather(&place, &images, &digest, &watch)?;
         for warning in &made.image.warnings {
@@ -86,6 +92,88 @@ impl Job {
         let facts = Facts { architecture: platform.to_string(), ..Facts::default() };
         Ok(Self { space, images, made, plan, project: project(name), facts, stat, show })
     }
+}
+
+/// How steps of an image are run.
+pub struct Run<'a> {
+    pub remotes: Remotes<'a>,
+    pub cancel: &'a Cancel,
+    /// By their ids.
+    pub secrets: BTreeMap<String, Secret>,
+    /// How long a command has to end when it is stopped.
+    pub grace: Duration,
+    /// When the run has to be over.
+    pub deadline: Option<Instant>,
+    /// Whether what a failed command left is there for a shell.
+    pub keep_failed: bool,
+}
+
+impl Job {
+    /// Calls `work` with an engine that can run steps of a plan made of this image's.
+    pub fn with_engine<T>(
+        &self,
+        globals: &Globals,
+        plan: &Plan,
+        how: Run<'_>,
+        work: impl FnOnce(&Engine<'_>, &Sandbox) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        let store = &self.space.store;
+        let helper = std::env::current_exe()
+            .map_err(|e| Failed::usage(format!("the path of this program is unknown: {e}")))?;
+        let on_output = self.show.on_output(globals);
+        let (owner_base, keep_failed) = (owner_base(), how.keep_failed);
+        let options = SandboxOptions { owner_base, helper, keep_failed, on_output };
+        let sandbox = Sandbox::new(Arc::clone(store), options);
+        let jobs = Jobs::new(jobs(globals))?;
+        let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
+        let tell = |event: Event| self.show.event(event);
+        // No step of an image fetches sources.
+        let apt = Apt::new(store.path().join("apt"));
+        let scratch = store.path().join("fetch");
+        let fetcher = Fetcher::new(&**store, scratch, globals.offline, &apt, &|_| None, &|_, _| {});
+        let building = Building {
+            images: &self.images,
+            bases: self.made.bases.clone(),
+            context: self.space.root.clone(),
+            tree: self.made.context.clone(),
+            secrets: how.secrets,
+            caches: store.path().join("caches"),
+            grace: how.grace,
+        };
+        let engine = Engine {
+            project: &self.project,
+            folder: &self.space.root,
+            facts: &self.facts,
+            plan,
+            store: &**store,
+            remotes: how.remotes,
+            origins: self.origins()?,
+            digest: &digest,
+            local: Some(store),
+            executor: &sandbox,
+            fetcher: &fetcher,
+            jobs: &jobs,
+            cancel: how.cancel,
+            tell: &tell,
+            owner_base,
+            trees: Trees::default(),
+            image: Some(&building),
+            deadline: how.deadline,
+        };
+        work(&engine, &sandbox)
+    }
+
+    /// On whose word the results in the store stand, and whose word counts here.
+    pub fn origins(&self) -> Result<Origins<'_>, Failed> {
+        Ok(Origins::new(self.space.store.journal(), self.space.accepted()?))
+    }
+}
+
+/// How many jobs run at once.
+pub fn jobs(globals: &Globals) -> usize {
+    globals
+        .jobs
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
 
 /// What the engine is told of a project where there is none.

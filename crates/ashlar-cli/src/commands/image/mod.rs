@@ -2,6 +2,7 @@
 
 mod build;
 mod job;
+mod secrets;
 
 use crate::args::Globals;
 use crate::args::image::Image;
