@@ -107,13 +107,18 @@ pub(crate) fn keep_contents(
         move |source: StoreError| ContextError::Keep { path, source: Box::new(source) }
     };
     let all: Vec<Digest> = paths.keys().copied().collect();
+    let top = folder.canonicalize().map_err(|source| {
+        let path = folder.to_owned();
+        ContextError::Read { path, source }
+    })?;
     for digest in store.missing(&all).map_err(keep(folder))? {
         let Some(path) = paths.get(&digest) else { continue };
         let path = path.under(folder);
-        // Something else in its place must neither be followed nor waited for.
-        let opened = path.symlink_metadata().and_then(|meta| match meta.is_file() {
-            true => File::open(&path),
-            false => Err(io::ErrorKind::NotFound.into()),
+        // A part may lie behind a link, but never outside. Something else in its place must not be
+        // waited for.
+        let opened = path.canonicalize().and_then(|real| {
+            let is_inside = real.starts_with(&top) && real.metadata()?.is_file();
+            if is_inside { File::open(&real) } else { Err(io::ErrorKind::NotFound.into()) }
         });
         let mut file = match opened {
             Ok(file) => file,

@@ -81,11 +81,20 @@ fn a_file_that_changed_is_named() {
     assert!(named(keep_contents(folder.path(), &part, &store)));
     std::fs::remove_file(&changed).unwrap();
     assert!(named(keep_contents(folder.path(), &part, &store)));
-    std::os::unix::fs::symlink("../a", &changed).unwrap();
+    // The same content, but not of the context.
+    let outside = write(&["b 644 B"]);
+    std::os::unix::fs::symlink(outside.path().join("b"), &changed).unwrap();
     assert!(named(keep_contents(folder.path(), &part, &store)));
     std::fs::remove_file(&changed).unwrap();
     std::fs::write(&changed, "B").unwrap();
     keep_contents(folder.path(), &part, &store).unwrap();
+    let link = folder.path().join("l");
+    std::os::unix::fs::symlink("c", &link).unwrap();
+    let Some(node) = tree.get(&"c".parse().unwrap()) else { panic!("no file") };
+    let behind = Tree::default().with(&"l".parse().unwrap(), node.clone());
+    let other = MemoryStore::new();
+    keep_contents(folder.path(), &behind, &other).unwrap();
+    assert!(other.missing(&behind.blobs()).unwrap().is_empty());
     // What nobody asked for is not kept, and what is there is not read again.
     assert_eq!(store.missing(&tree.blobs()).unwrap().len(), 2);
     std::fs::remove_file(&changed).unwrap();
