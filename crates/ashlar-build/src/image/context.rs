@@ -19,7 +19,10 @@ use ashlar_store::{Store, StoreError};
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// The context is no folder.
-    #[error("the build context {} is no folder: give the folder that COPY and ADD read from", .0.display())]
+    #[error(
+        "the build context {} is no folder: give the folder that COPY and ADD read from",
+        .0.display()
+    )]
     NoFolder(PathBuf),
     /// Something in it cannot be read.
     #[error("cannot read {}: make it readable, or leave it out with .dockerignore", path.display())]
@@ -30,7 +33,10 @@ pub enum ContextError {
         source: io::Error,
     },
     /// Not a file, folder or symbolic link.
-    #[error("{} is {what}, which no image can have: leave it out with .dockerignore", path.display())]
+    #[error(
+        "{} is {what}, which no image can have: leave it out with .dockerignore",
+        path.display()
+    )]
     Kind {
         /// Where.
         path: PathBuf,
@@ -38,7 +44,10 @@ pub enum ContextError {
         what: &'static str,
     },
     /// Changed between hashing and keeping.
-    #[error("{} changed while it was being read: build again when nobody writes to it", .0.display())]
+    #[error(
+        "{} changed while it was being read: build again when nobody writes to it",
+        .0.display()
+    )]
     Changed(PathBuf),
     /// Folders within folders without end.
     #[error("{} is nested too deep: leave it out with .dockerignore", .0.display())]

@@ -40,7 +40,8 @@ pub enum CopyError {
     },
     /// A symbolic link that leads nowhere.
     #[error(
-        "`{link}` is a symbolic link to `{target}`, which is not there: copy the folder it is in to copy the link itself"
+        "`{link}` is a symbolic link to `{target}`, which is not there: copy the folder it is \
+         in to copy the link itself"
     )]
     Dangling {
         /// The link.
@@ -50,7 +51,8 @@ pub enum CopyError {
     },
     /// A symbolic link that leads out.
     #[error(
-        "`{path}` leads out of what is copied from, through the symbolic link `{link}`: copy the file to where it is needed first"
+        "`{path}` leads out of what is copied from, through the symbolic link `{link}`: copy \
+         the file to where it is needed first"
     )]
     Outside {
         /// The source as written.
@@ -74,22 +76,26 @@ pub enum CopyError {
     },
     /// The destination has to be a folder and is none.
     #[error(
-        "`{0}` is a file in the image, and a folder is needed there: choose another destination, or remove the file in an earlier RUN"
+        "`{0}` is a file in the image, and a folder is needed there: choose another \
+         destination, or remove the file in an earlier RUN"
     )]
     NotFolder(String),
     /// Several files for one name.
     #[error(
-        "several files would be copied to `{0}`, which is no folder: write `{0}/`, with a slash at the end"
+        "several files would be copied to `{0}`, which is no folder: write `{0}/`, with a \
+         slash at the end"
     )]
     Several(String),
     /// A source that has no name in a folder.
     #[error(
-        "`{0}` does not say how the file is to be called: give a destination without a slash at its end"
+        "`{0}` does not say how the file is to be called: give a destination without a slash \
+         at its end"
     )]
     NoName(String),
     /// A name that means something else in a layer.
     #[error(
-        "`{0}` cannot be in an image: in a layer, names that begin with `.wh.` delete files. Rename it, or leave it out"
+        "`{0}` cannot be in an image: in a layer, names that begin with `.wh.` delete files. \
+         Rename it, or leave it out"
     )]
     Whiteout(String),
     /// A path that cannot be one.

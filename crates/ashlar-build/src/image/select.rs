@@ -39,8 +39,20 @@ pub fn select(copy: &Copy, from: &Tree) -> Result<Tree, CopyError> {
 /// # Errors
 /// When there is nothing.
 pub fn part(from: &Tree, source: &str) -> Result<Node, CopyError> {
+    part_within(from, source, Bounds::Root)
+}
+
+/// As [`part`], of the build context: links that are absolute or lead above it are refused.
+///
+/// # Errors
+/// When there is nothing, or it is outside.
+pub fn context_part(from: &Tree, source: &str) -> Result<Node, CopyError> {
+    part_within(from, source, Bounds::Folder)
+}
+
+fn part_within(from: &Tree, source: &str, bounds: Bounds) -> Result<Node, CopyError> {
     let path = path_of(source)?;
-    let way = follow(from, &path, true, Bounds::Root).map_err(|lost| lost_at(source, lost))?;
+    let way = follow(from, &path, true, bounds).map_err(|lost| lost_at(source, lost))?;
     match at(from, &way.path) {
         Some(Node::Dir(dir)) => {
             Ok(Node::Dir(Tree::from(dir).with_canonical_links().root().clone()))

@@ -18,7 +18,7 @@ use ashlar_store::{Images, ResolvedImage, Watch, put, read};
 use super::cache_mount;
 use super::context::keep_contents;
 use super::copy::{Downloaded, copy};
-use super::select::{part, select};
+use super::select::{context_part, part, select};
 use super::workdir::workdir;
 use crate::engine::{Engine, Prepared, Results};
 use crate::event::{ErrorKind, Failure};
@@ -368,9 +368,9 @@ impl Engine<'_> {
     }
 }
 
-/// A file or folder of a tree, and nothing else of it.
+/// A file or folder of the context, and nothing else of it.
 pub(crate) fn at_its_path(tree: &Tree, source: &str) -> Result<Tree, super::copy::CopyError> {
-    let node = part(tree, source)?;
+    let node = context_part(tree, source)?;
     let path = source.parse().unwrap_or_default();
     Ok(Tree::default().with(&path, node))
 }

@@ -11,7 +11,7 @@ use ashlar_store::{MemoryStore, Store as _};
 use super::world::{World, chain, downloads, instruction, kept, write};
 use crate::image::context::{ContextError, context, keep_contents};
 use crate::image::copy::{CopyError, Downloaded, copy};
-use crate::image::select::{part, select};
+use crate::image::select::{context_part, part, select};
 
 #[test]
 fn archives_that_want_out_are_refused() {
@@ -141,6 +141,8 @@ fn parts_for_mounts() {
     assert_eq!(names("l/b"), ["file 644 None"]);
     assert_eq!(names("").len(), 7);
     assert_eq!(names("."), names("/"));
+    assert!(matches!(context_part(tree, "o"), Err(CopyError::Outside { .. })));
+    assert!(matches!(context_part(tree, "l"), Ok(Node::Dir(_))));
     for missing in ["no", "x", "d/a/b", "d/none"] {
         assert!(part(tree, missing).is_err(), "{missing}");
     }
