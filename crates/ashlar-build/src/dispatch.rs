@@ -177,7 +177,8 @@ fn not_tried(
         let mut report = report(engine, step, &Ended::not_tried());
         // A module whose own source or packages failed has failed itself; its reason was told.
         let id = &report.id.module;
-        if report.is_module && summary.failures.iter().any(|failed| failed.id.module == *id) {
+        let is_module = engine.plan.steps[step].is_build();
+        if is_module && summary.failures.iter().any(|failed| failed.id.module == *id) {
             report.outcome = StepOutcome::Failed;
         }
         summary.count(&report);
