@@ -47,7 +47,7 @@ impl Json {
         for message in &summary.lost {
             line(&json!({ "event": "error", "message": message, "help": LOST, "exit": 4 }));
         }
-        line(&json!({
+        let mut all = json!({
             "event": "summary",
             "modules": summary.modules,
             "hit": summary.hit,
@@ -56,7 +56,11 @@ impl Json {
             "failed": summary.failed,
             "skipped": summary.skipped,
             "seconds": seconds(summary.took),
-        }));
+        });
+        if summary.out_of_time {
+            all["out_of_time"] = json!(true);
+        }
+        line(&all);
     }
 }
 

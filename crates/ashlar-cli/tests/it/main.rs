@@ -9,6 +9,7 @@ mod cache;
 mod ci_layers;
 mod commands;
 mod dropin_run;
+mod image_build;
 mod never_lost;
 mod never_stale;
 mod remotes;
