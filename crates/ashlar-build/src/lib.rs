@@ -13,6 +13,7 @@ mod event;
 mod expect;
 mod failure;
 mod front;
+mod glance;
 #[cfg_attr(not(test), expect(dead_code, reason = "the steps of images will use it"))]
 pub(crate) mod image;
 mod lock;
@@ -48,7 +49,7 @@ pub use remotes::{Ears, Remotes, Shared, Tally};
 pub use reproduce::{Difference, Reproduction, reproduce, request, results_for};
 pub use roots::Trees;
 pub use transfer::{Transfer, pull, push};
-pub use why::{Cause, State, Why, why};
+pub use why::{Cause, State, Why, why, why_instruction};
 
 use std::time::Duration;
 

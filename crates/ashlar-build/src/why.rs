@@ -63,49 +63,33 @@ pub fn why(
     origins: &Origins<'_>,
     on_disk: &dyn Fn(&Digest) -> Option<Tree>,
 ) -> Result<Why, StoreError> {
-    let step = &plan.steps[index];
-    let found = origins.steps(store, &[step.key])?.pop().flatten();
-    let history = journal.history(project, &step.id.module, &step.id.step, 50)?;
-    let good = |record: &&StepRecord| {
-        use RecordedOutcome::{Built, Cutoff, Hit};
-        matches!(record.outcome, Built | Cutoff | Hit)
-    };
-    let present = match history.iter().find(|r| r.key == step.key && good(r)) {
-        Some(record) => Some(record.clone()),
-        None => journal.by_key(&step.key)?,
-    };
-    // A hit is explained by what was different from the build before it.
-    let mut earlier: Option<(usize, StepRecord, KeyInputs)> = None;
-    for record in history.into_iter().filter(|r| r.key != step.key) {
-        let later = present
-            .as_ref()
-            .is_some_and(|present| found.is_some() && record.started >= present.started);
-        if later {
-            continue;
-        }
-        let Some(inputs) = inputs_of(store, &record)? else { continue };
-        let distance = compare(&inputs, &step.inputs).len();
-        if earlier.as_ref().is_none_or(|(best, _, _)| distance < *best) {
-            earlier = Some((distance, record, inputs));
-        }
-    }
-    let mut seen = BTreeSet::new();
-    let causes = match &earlier {
-        None => Vec::new(),
-        Some((_, _, inputs)) => {
-            let context = Context { plan, project, store, journal, on_disk };
-            context.causes(inputs, &step.inputs, &mut seen)?
-        }
-    };
-    Ok(Why {
-        state: if found.is_some() { State::Hit } else { State::Build },
-        key: step.key,
-        earlier: earlier.map(|(_, record, _)| record),
-        present,
-        failures: journal.failures(&step.key)?,
-        refused: origins.refusal(store, &step.key)?,
-        causes,
-    })
+    let id = &plan.steps[index].id;
+    let history = journal.history(project, &id.module, &id.step, 50)?;
+    let context = Context { plan, project, store, journal, on_disk };
+    context.why(index, origins, &[history])
+}
+
+/// As [`why`], for an instruction of an image. What is written in it may be what changed: where
+/// this text was never built in this stage, the nearest of all that were built in it counts.
+/// `on_disk` gives parts of the build context.
+///
+/// # Errors
+/// As [`why`].
+pub fn why_instruction(
+    plan: &Plan,
+    index: StepIndex,
+    project: &str,
+    store: &dyn Store,
+    journal: &Journal,
+    origins: &Origins<'_>,
+    on_disk: &dyn Fn(&Digest) -> Option<Tree>,
+) -> Result<Why, StoreError> {
+    let id = &plan.steps[index].id;
+    let stage = id.step.split_once(": ").map_or(id.step.as_str(), |(stage, _)| stage);
+    let same = journal.history(project, &id.module, &id.step, 50)?;
+    let stage = journal.history_of(project, &id.module, &format!("{stage}: "), 200)?;
+    let context = Context { plan, project, store, journal, on_disk };
+    context.why(index, origins, &[same, stage])
 }
 
 struct Context<'a> {
@@ -117,6 +101,64 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// `groups` are the records that may be the nearest earlier build: the first group in which
+    /// there is one decides, and those after it count only where the same kind of thing was done.
+    fn why(
+        &self,
+        index: StepIndex,
+        origins: &Origins<'_>,
+        groups: &[Vec<StepRecord>],
+    ) -> Result<Why, StoreError> {
+        let Self { store, journal, .. } = *self;
+        let step = &self.plan.steps[index];
+        let found = origins.steps(store, &[step.key])?.pop().flatten();
+        let good = |record: &&StepRecord| {
+            use RecordedOutcome::{Built, Cutoff, Hit};
+            matches!(record.outcome, Built | Cutoff | Hit)
+        };
+        let present = match groups.iter().flatten().find(|r| r.key == step.key && good(r)) {
+            Some(record) => Some(record.clone()),
+            None => journal.by_key(&step.key)?,
+        };
+        let mut earlier: Option<(usize, &StepRecord, KeyInputs)> = None;
+        for (number, group) in groups.iter().enumerate() {
+            for record in group.iter().filter(|r| r.key != step.key) {
+                // A hit is explained by what was different from the build before it.
+                let later = present
+                    .as_ref()
+                    .is_some_and(|present| found.is_some() && record.started >= present.started);
+                if later {
+                    continue;
+                }
+                let Some(inputs) = inputs_of(store, record)? else { continue };
+                if number > 0 && kind(&inputs) != kind(&step.inputs) {
+                    continue;
+                }
+                let distance = compare(&inputs, &step.inputs).len();
+                if earlier.as_ref().is_none_or(|(best, _, _)| distance < *best) {
+                    earlier = Some((distance, record, inputs));
+                }
+            }
+            if earlier.is_some() {
+                break;
+            }
+        }
+        let mut seen = BTreeSet::new();
+        let causes = match &earlier {
+            None => Vec::new(),
+            Some((_, _, inputs)) => self.causes(inputs, &step.inputs, &mut seen)?,
+        };
+        Ok(Why {
+            state: if found.is_some() { State::Hit } else { State::Build },
+            key: step.key,
+            earlier: earlier.map(|(_, record, _)| record.clone()),
+            present,
+            failures: journal.failures(&step.key)?,
+            refused: origins.refusal(store, &step.key)?,
+            causes,
+        })
+    }
+
     fn causes(
         &self,
         was: &KeyInputs,
@@ -184,6 +226,11 @@ impl Context<'_> {
         }
         Ok(None)
     }
+}
+
+fn kind(inputs: &KeyInputs) -> Option<&Value> {
+    let kind = inputs.inputs().iter().find(|input| input.name == InputName::Kind);
+    kind.map(|input| &input.value)
 }
 
 fn is_dir(change: &Change) -> bool {

@@ -1,9 +1,9 @@
 //! How long what is to be built will take, and what should be begun first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::{Plan, StepIndex};
+use crate::{ImageWork, Plan, StepIndex};
 
 /// What a build is expected to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,21 +46,65 @@ pub fn forecast(
     recorded: &dyn Fn(StepIndex) -> Option<Duration>,
     workers: usize,
 ) -> Forecast {
-    let mut known: Vec<Duration> = run.iter().filter_map(|s| recorded(*s)).collect();
-    known.sort();
-    let median = known.get(known.len() / 2).copied().unwrap_or_default();
+    let (median, unknown) = median(run, recorded);
     let of = |step: StepIndex| recorded(step).unwrap_or(median);
     let priority = priorities(plan, run, &of);
-    let mut waits: std::collections::HashMap<StepIndex, usize> = run
-        .iter()
-        .map(|s| {
-            let needs: BTreeSet<_> = plan.steps[*s].needs().filter(|n| run.contains(n)).collect();
-            (*s, needs.len())
-        })
-        .collect();
-    let mut dependents: std::collections::HashMap<StepIndex, Vec<StepIndex>> = Default::default();
+    let ended = simulate(plan, run, &of, &priority, workers, &|_, _| true);
+    Forecast {
+        elapsed: ended.last().map(|(end, _)| *end).unwrap_or_default(),
+        critical_path: priority.iter().max().copied().unwrap_or_default(),
+        unknown,
+    }
+}
+
+/// The steps that a run finishes that has so much time, in the order in which they end. As the
+/// dispatcher does it, nothing is begun that took longer before than what is left, and what is at
+/// work when the time is over does not finish.
+#[must_use]
+pub fn within(
+    plan: &Plan,
+    run: &BTreeSet<StepIndex>,
+    recorded: &dyn Fn(StepIndex) -> Option<Duration>,
+    workers: usize,
+    budget: Duration,
+) -> Vec<StepIndex> {
+    let (median, _) = median(run, recorded);
+    let of = |step: StepIndex| recorded(step).unwrap_or(median);
+    let begins = |step: StepIndex, now: Duration| {
+        let left = budget.saturating_sub(now);
+        let goes_on = plan.steps[step].image().is_some_and(ImageWork::goes_on);
+        !left.is_zero() && (goes_on || recorded(step).is_none_or(|took| took <= left))
+    };
+    let priority = priorities(plan, run, &of);
+    let ended = simulate(plan, run, &of, &priority, workers, &begins);
+    ended.into_iter().filter(|(end, _)| *end <= budget).map(|(_, step)| step).collect()
+}
+
+/// The median of what is known, which stands for what was never timed, and how many steps that are.
+fn median(
+    run: &BTreeSet<StepIndex>,
+    recorded: &dyn Fn(StepIndex) -> Option<Duration>,
+) -> (Duration, usize) {
+    let mut known: Vec<Duration> = run.iter().filter_map(|s| recorded(*s)).collect();
+    known.sort();
+    (known.get(known.len() / 2).copied().unwrap_or_default(), run.len() - known.len())
+}
+
+/// When each step ends, in that order. `begins` says whether a step that could begin at a moment
+/// does; one that does not is asked about again when another has ended.
+fn simulate(
+    plan: &Plan,
+    run: &BTreeSet<StepIndex>,
+    of: &dyn Fn(StepIndex) -> Duration,
+    priority: &[Duration],
+    workers: usize,
+    begins: &dyn Fn(StepIndex, Duration) -> bool,
+) -> Vec<(Duration, StepIndex)> {
+    let mut waits: HashMap<StepIndex, usize> = HashMap::new();
+    let mut dependents: HashMap<StepIndex, Vec<StepIndex>> = HashMap::new();
     for step in run {
         let needs: BTreeSet<_> = plan.steps[*step].needs().filter(|n| run.contains(n)).collect();
+        waits.insert(*step, needs.len());
         for need in needs {
             dependents.entry(need).or_default().push(*step);
         }
@@ -69,13 +113,17 @@ pub fn forecast(
         waits.iter().filter(|(_, n)| **n == 0).map(|(s, _)| (priority[*s], *s)).collect();
     let mut running: BTreeSet<(Duration, StepIndex)> = BTreeSet::new();
     let mut now = Duration::ZERO;
+    let mut ended = Vec::with_capacity(run.len());
     loop {
         while running.len() < workers.max(1) {
-            let Some((_, step)) = ready.pop_last() else { break };
-            running.insert((now + of(step), step));
+            let next = ready.iter().rev().find(|(_, step)| begins(*step, now)).copied();
+            let Some(next) = next else { break };
+            ready.remove(&next);
+            running.insert((now + of(next.1), next.1));
         }
         let Some((end, step)) = running.pop_first() else { break };
         now = end;
+        ended.push((end, step));
         for next in dependents.remove(&step).unwrap_or_default() {
             if let Some(count) = waits.get_mut(&next) {
                 *count -= 1;
@@ -85,9 +133,5 @@ pub fn forecast(
             }
         }
     }
-    Forecast {
-        elapsed: now,
-        critical_path: priority.iter().max().copied().unwrap_or_default(),
-        unknown: run.len() - known.len(),
-    }
+    ended
 }

@@ -27,7 +27,7 @@ mod step;
 mod why;
 
 pub use facts::{BaseFact, Commands, Facts, SourceFact};
-pub use forecast::{Forecast, forecast, priorities};
+pub use forecast::{Forecast, forecast, priorities, within};
 pub use graph::{GraphError, dot, find};
 pub use image::{
     BaseImage, Files, ImageFacts, ImagePlan, ImageWork, UnknownBase, Want, plan_image,

@@ -77,6 +77,40 @@ pub struct StepRecord {
     pub message: Option<String>,
 }
 
+/// How long a step takes, as far as its history tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The median of its last five builds: what a forecast counts with.
+    pub median: Duration,
+    /// What nine of ten of its last twenty builds did not exceed; never less than the median.
+    pub ninety: Duration,
+    /// How many builds that is from.
+    pub builds: usize,
+}
+
+impl Timing {
+    /// From the times of builds in nanoseconds, the latest first.
+    fn of(took: &[i64]) -> Option<Self> {
+        let sorted = |some: &[i64]| {
+            let mut some = some.to_vec();
+            some.sort_unstable();
+            some
+        };
+        let duration = |nanos: i64| Duration::from_nanos(u64::try_from(nanos).unwrap_or_default());
+        let last = sorted(took.get(..MEDIAN_OF).unwrap_or(took));
+        let median = duration(*last.get(last.len() / 2)?);
+        let all = sorted(took);
+        // The nearest rank: of ten builds the ninth.
+        let ninety = duration(*all.get((all.len() * 9).div_ceil(10).checked_sub(1)?)?);
+        Some(Self { median, ninety: ninety.max(median), builds: all.len() })
+    }
+}
+
+/// How many of the last builds the median is of.
+const MEDIAN_OF: usize = 5;
+/// How many of the last builds the percentile is of.
+const PERCENTILE_OF: usize = 20;
+
 /// What the store was good for so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -199,6 +233,28 @@ impl Journal {
         })
     }
 
+    /// The latest records of all steps of a module whose names begin like this, newest first.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn history_of(
+        &self,
+        project: &str,
+        module: &str,
+        beginning: &str,
+        limit: usize,
+    ) -> Result<Vec<StepRecord>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.index.with("read the records in", |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM journal \
+                 WHERE module = ?1 AND step >= ?2 AND substr(step, 1, length(?2)) = ?2 \
+                 AND project = ?3 ORDER BY id DESC LIMIT ?4"
+            ))?;
+            statement.query_map(params![module, beginning, project, limit], record)?.collect()
+        })
+    }
+
     /// How long steps, given as module and step, take: the median of their last five builds, in
     /// all projects together, here or where a remote got them from. Steps that were never built
     /// are left out.
@@ -209,22 +265,41 @@ impl Journal {
         &self,
         steps: &[(&str, &str)],
     ) -> Result<HashMap<(String, String), Duration>, StoreError> {
+        let timings = self.timings_of(steps, MEDIAN_OF)?;
+        Ok(timings.into_iter().map(|(step, timing)| (step, timing.median)).collect())
+    }
+
+    /// As [`Journal::durations`], with the 90th percentile.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn timings(
+        &self,
+        steps: &[(&str, &str)],
+    ) -> Result<HashMap<(String, String), Timing>, StoreError> {
+        self.timings_of(steps, PERCENTILE_OF)
+    }
+
+    fn timings_of(
+        &self,
+        steps: &[(&str, &str)],
+        last: usize,
+    ) -> Result<HashMap<(String, String), Timing>, StoreError> {
+        let last = i64::try_from(last).unwrap_or(i64::MAX);
         self.index.with("read the records in", |connection| {
             let transaction = connection.transaction()?;
             let mut statement = transaction.prepare_cached(
                 "SELECT took FROM journal \
                  WHERE module = ?1 AND step = ?2 AND outcome IN ('built', 'hit') \
-                 ORDER BY id DESC LIMIT 5",
+                 ORDER BY id DESC LIMIT ?3",
             )?;
             let mut all = HashMap::with_capacity(steps.len());
             for (module, step) in steps {
-                let mut took = statement
-                    .query_map([module, step], |row| row.get::<_, i64>(0))?
+                let took = statement
+                    .query_map(params![module, step, last], |row| row.get::<_, i64>(0))?
                     .collect::<Result<Vec<_>, _>>()?;
-                took.sort_unstable();
-                if let Some(median) = took.get(took.len() / 2) {
-                    let median = Duration::from_nanos(u64::try_from(*median).unwrap_or_default());
-                    all.insert(((*module).to_owned(), (*step).to_owned()), median);
+                if let Some(timing) = Timing::of(&took) {
+                    all.insert(((*module).to_owned(), (*step).to_owned()), timing);
                 }
             }
             Ok(all)

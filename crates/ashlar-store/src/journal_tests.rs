@@ -101,3 +101,52 @@ fn small_things_are_remembered_under_names() {
     assert_eq!(journal.recall("plan").unwrap().as_deref(), Some(&b"\0\xff"[..]));
     assert_eq!(journal.recall("other").unwrap().as_deref(), Some(&b""[..]));
 }
+
+#[test]
+fn percentiles_are_of_the_last_twenty_builds() {
+    let journal = Journal::in_memory().unwrap();
+    let steps = [("net/lldpd", "build")];
+    assert!(journal.timings(&steps).unwrap().is_empty());
+    // Forgotten, the slow ones, and what is mostly so.
+    for millis in [9000; 3].into_iter().chain([800, 900]).chain([100; 18]) {
+        journal.record(&a_record(1, RecordedOutcome::Built, millis)).unwrap();
+    }
+    let timing = |journal: &Journal| *journal.timings(&steps).unwrap().values().next().unwrap();
+    let (median, ninety) = (Duration::from_millis(100), Duration::from_millis(100));
+    assert_eq!(timing(&journal), Timing { median, ninety, builds: 20 });
+    journal.record(&a_record(1, RecordedOutcome::Built, 700)).unwrap();
+    journal.record(&a_record(1, RecordedOutcome::Built, 600)).unwrap();
+    journal.record(&a_record(1, RecordedOutcome::Built, 500)).unwrap();
+    // Three of twenty are slower than the ninety hundredths: the eighteenth is the first of them.
+    let median = Duration::from_millis(500);
+    let ninety = Duration::from_millis(500);
+    assert_eq!(timing(&journal), Timing { median, ninety, builds: 20 });
+    // The median of the last five is never more than what most do not exceed.
+    for _ in 0..3 {
+        journal.record(&a_record(1, RecordedOutcome::Built, 5000)).unwrap();
+    }
+    let timing = timing(&journal);
+    assert_eq!(timing.median, Duration::from_millis(5000));
+    assert!(timing.ninety >= timing.median);
+}
+
+#[test]
+fn the_history_of_steps_that_begin_alike() {
+    let journal = Journal::in_memory().unwrap();
+    let record = |number: u8, step: &str| StepRecord {
+        step: step.into(),
+        ..a_record(number, RecordedOutcome::Built, 1)
+    };
+    let names = ["a: RUN 1", "a%: RUN 1", "b: RUN 1", "a: RUN 2", "a"];
+    for (number, name) in names.iter().enumerate() {
+        journal.record(&record(u8::try_from(number).unwrap(), name)).unwrap();
+    }
+    let of = |beginning: &str| {
+        let found = journal.history_of("firmware", "net/lldpd", beginning, 10).unwrap();
+        found.into_iter().map(|record| record.step).collect::<Vec<_>>()
+    };
+    assert_eq!(of("a: "), ["a: RUN 2", "a: RUN 1"]);
+    assert_eq!(of("a%: "), ["a%: RUN 1"]);
+    assert!(of("c").is_empty());
+    assert!(journal.history_of("other", "net/lldpd", "a: ", 10).unwrap().is_empty());
+}

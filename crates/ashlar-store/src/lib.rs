@@ -55,7 +55,7 @@ pub use images::{
     BuiltImage, BuiltLayer, ImageError, ImageLayer, ImagePlatform, ImageReference, ImageTarget,
     Images, LayerOrigin, LayerSource, MemoryImages, PublishedImage, ResolvedImage,
 };
-pub use journal::{Journal, RecordedOutcome, StepRecord, Totals};
+pub use journal::{Journal, RecordedOutcome, StepRecord, Timing, Totals};
 pub use local::parallel::in_parallel;
 pub use local::{
     Checkout, CollectReport, Limits, LocalStore, OpenOptions, Pin, Staged, StepLock, StoreStat,

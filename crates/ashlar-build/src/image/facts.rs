@@ -8,7 +8,7 @@ use ashlar_dockerfile::{
     Base, Configuration, CopySource, Dockerfile, From, Ignore, Image, Platform, Request, RunMount,
     Work, evaluate, ignore, parse,
 };
-use ashlar_object::Tree;
+use ashlar_object::{Digest, Tree};
 use ashlar_plan::{BaseImage, ImageFacts};
 use ashlar_recipe::{Problem, Problems};
 use ashlar_source::DigestFile;
@@ -53,6 +53,29 @@ pub struct Ingredients {
     pub bases: Vec<Arc<ResolvedImage>>,
     /// What is in the context.
     pub context: Tree,
+}
+
+impl Ingredients {
+    /// The part of the context with this digest, when an instruction reads it.
+    #[must_use]
+    pub fn part(&self, digest: &Digest) -> Option<Tree> {
+        let (at, _) = self.facts.context.iter().find(|(_, part)| *part == digest)?;
+        let (stage, instruction, mount) = *at;
+        let work = &self.image.stages.get(stage)?.instructions.get(instruction)?.work;
+        // What cannot be selected was an error when the facts were gathered.
+        match work {
+            Work::Copy(copy) => select(copy, &self.context).ok(),
+            Work::Run(run) => match run.mounts.get(mount)? {
+                RunMount::Bind { source, .. } | RunMount::Cache { source, .. } => {
+                    at_its_path(&self.context, source).ok()
+                }
+                RunMount::Tmpfs { .. } | RunMount::Secret { .. } | RunMount::Checkpoint { .. } => {
+                    None
+                }
+            },
+            Work::Workdir(_) => None,
+        }
+    }
 }
 
 /// Why an image cannot be planned.

@@ -77,6 +77,8 @@ impl Engine<'_> {
                     Files::Context => {
                         let part = select(written, &building.tree).map_err(refused)?;
                         keep_contents(&building.context, &part, self.store).map_err(refused)?;
+                        // For whoever asks later which files changed.
+                        put(self.store, &part.encode())?;
                         building.tree.clone()
                     }
                     Files::Layers(steps) => self.laid(steps, results)?.tree,
@@ -192,7 +194,7 @@ impl Engine<'_> {
                         Files::Context => {
                             let tree = at_its_path(&building.tree, source).map_err(refused)?;
                             keep_contents(&building.context, &tree, self.store).map_err(refused)?;
-                            Kept { digest: tree.digest(), tree }
+                            Kept { digest: put(self.store, &tree.encode())?, tree }
                         }
                         Files::Layers(steps) => self.laid(steps, results)?,
                     };

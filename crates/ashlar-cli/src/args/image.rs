@@ -16,6 +16,18 @@ pub enum Image {
         ashlar image build --output oci:out --output docker-archive:tools.tar -t tools:1 .\n  \
         ashlar image build --secret id=token,src=token.txt --network default .")]
     Build(Build),
+    /// Say what would be done for each instruction, how long it would take and what would move,
+    /// without building or fetching anything but the lists of files.
+    #[command(after_help = "Examples:\n  \
+        ashlar image plan .\n  \
+        ashlar image plan --budget 3h -f ci/Dockerfile .")]
+    Plan(Plan),
+    /// Say which instruction would be carried out first, and what differs from the nearest earlier
+    /// build, down to the file, variable, argument or layer of the base.
+    #[command(after_help = "Examples:\n  \
+        ashlar image why .\n  \
+        ashlar image why --target tools --build-arg VERSION=3 .")]
+    Why(Which),
 }
 
 /// Which image.
@@ -66,6 +78,18 @@ pub enum Packing {
     Gzip,
     /// zstd with a table of contents, so that single files can be fetched.
     Zstd,
+}
+
+/// `ashlar image plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Which image.
+    #[command(flatten)]
+    pub which: Which,
+    /// The time that there would be, for instance `3h`: whether it is enough, and after which
+    /// instruction a run would stop.
+    #[arg(long, value_name = "TIME", value_parser = super::parse_age)]
+    pub budget: Option<std::time::Duration>,
 }
 
 /// `ashlar image build`.

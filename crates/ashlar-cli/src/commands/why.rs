@@ -2,7 +2,7 @@
 
 use ashlar_build::{Cause, State, Why, human_duration, why};
 use ashlar_object::{ChangeKind, Digest, Node};
-use ashlar_plan::{Changed, Value};
+use ashlar_plan::{Changed, InputName, Value};
 use ashlar_store::StepRecord;
 use serde_json::json;
 
@@ -31,7 +31,7 @@ pub fn run(globals: &Globals, args: &args::Why) -> Result<Exit, Failed> {
     let why = why(&plan, *index, project, store, store.journal(), &origins, &tree)?;
     if globals.json {
         let mut changes = Vec::new();
-        flatten(&why.causes, "", &mut changes);
+        flatten(&why.causes, "", MODULES, &mut changes);
         show::line(&json!({
             "module": typed,
             "state": match why.state { State::Hit => "hit", State::Build => "build" },
@@ -44,13 +44,24 @@ pub fn run(globals: &Globals, args: &args::Why) -> Result<Exit, Failed> {
     let paint = Paint::new(globals.color, std::io::IsTerminal::is_terminal(&std::io::stdout()));
     let mut out = head(&typed, &why, paint);
     for cause in &why.causes {
-        tell(cause, 1, paint, &mut out);
+        tell(cause, 1, MODULES, paint, &mut out);
     }
     show::print(&out);
     Ok(Exit::Done)
 }
 
-fn head(module: &str, why: &Why, paint: Paint) -> String {
+/// How inputs are called, and their values written.
+#[derive(Clone, Copy)]
+pub struct Words {
+    pub name: fn(&InputName) -> String,
+    pub text: fn(&InputName, &str) -> String,
+}
+
+/// Inputs of modules are called as they are, and written as they are.
+const MODULES: Words = Words { name: |input| input.to_string(), text: |_, text| text.to_owned() };
+
+/// What would happen to something, and what it is compared with.
+pub fn head(module: &str, why: &Why, paint: Paint) -> String {
     let module = paint.bold(module);
     let at = |record: &StepRecord| {
         let from = record.from.as_deref().filter(|from| *from != "local");
@@ -88,11 +99,16 @@ fn head(module: &str, why: &Why, paint: Paint) -> String {
     text
 }
 
-fn tell(cause: &Cause, depth: usize, paint: Paint, out: &mut String) {
+/// A cause and those behind it, a line or more each.
+pub fn tell(cause: &Cause, depth: usize, words: Words, paint: Paint, out: &mut String) {
     let indent = "  ".repeat(depth);
     let Changed { input, was, now } = &cause.changed;
-    out.push_str(&format!("{indent}{}", paint.bold(&input.to_string())));
-    match (was, now) {
+    out.push_str(&format!("{indent}{}", paint.bold(&(words.name)(input))));
+    let said = |value: &Option<Value>| match value {
+        Some(Value::Text(text)) => Some(Value::Text((words.text)(input, text))),
+        other => other.clone(),
+    };
+    match (&said(was), &said(now)) {
         (Some(Value::Text(was)), Some(Value::Text(now)))
             if was.contains('\n') || now.contains('\n') || was.len() + now.len() > 80 =>
         {
@@ -111,7 +127,7 @@ fn tell(cause: &Cause, depth: usize, paint: Paint, out: &mut String) {
         out.push_str(&format!("{indent}  and {} more files\n", cause.files.len() - 20));
     }
     for behind in &cause.causes {
-        tell(behind, depth + 1, paint, out);
+        tell(behind, depth + 1, words, paint, out);
     }
 }
 
@@ -165,10 +181,15 @@ fn file(change: &ashlar_object::Change) -> String {
 
 /// The first reason in a few words, with its root cause.
 pub fn reason(why: &Why) -> String {
+    reason_in(why, MODULES)
+}
+
+/// As [`reason`], with other words for inputs.
+pub fn reason_in(why: &Why, words: Words) -> String {
     let mut text = match (&why.refused, &*why.causes, &why.present) {
         (Some(refused), ..) => format!("its result is there, but {refused}"),
-        (None, [first], _) => chain(first),
-        (None, [first, more @ ..], _) => format!("{} and {} more", chain(first), more.len()),
+        (None, [first], _) => chain(first, words),
+        (None, [first, more @ ..], _) => format!("{} and {} more", chain(first, words), more.len()),
         (None, [], Some(_)) => "its result is gone".to_owned(),
         (None, [], None) => "never built".to_owned(),
     };
@@ -188,11 +209,17 @@ fn failures(why: &Why) -> Option<String> {
 }
 
 /// A cause and what is behind it.
-fn chain(first: &Cause) -> String {
-    let mut text = short(&first.changed);
+fn chain(first: &Cause, words: Words) -> String {
+    let mut text = short(&first.changed, words);
     let mut cause = first;
+    let mut last = text.clone();
     while let Some(behind) = cause.causes.first() {
-        text.push_str(&format!(" ← {}", short(&behind.changed)));
+        // What lies below changed because what lies below that did.
+        let said = short(&behind.changed, words);
+        if said != last {
+            text.push_str(&format!(" ← {said}"));
+            last = said;
+        }
         cause = behind;
     }
     if let Some(change) = cause.files.first() {
@@ -205,29 +232,30 @@ fn chain(first: &Cause) -> String {
     text
 }
 
-fn short(changed: &Changed) -> String {
+fn short(changed: &Changed, words: Words) -> String {
+    let input = (words.name)(&changed.input);
     let value = |value: &Option<Value>| match value {
-        Some(Value::Text(text)) if text.len() <= 40 && !text.contains('\n') && !text.is_empty() => {
-            Some(text.clone())
-        }
+        Some(Value::Text(text)) => Some((words.text)(&changed.input, text))
+            .filter(|text| text.len() <= 40 && !text.contains('\n') && !text.is_empty()),
         _ => None,
     };
     match (&changed.was, &changed.now) {
-        (None, _) => format!("{} is new", changed.input),
-        (_, None) => format!("{} is gone", changed.input),
+        (None, _) => format!("{input} is new"),
+        (_, None) => format!("{input} is gone"),
         (was, now) => match (value(was), value(now)) {
-            (Some(was), Some(now)) => format!("{} {was} → {now}", changed.input),
-            _ => format!("{} changed", changed.input),
+            (Some(was), Some(now)) => format!("{input} {was} → {now}"),
+            _ => format!("{input} changed"),
         },
     }
 }
 
 /// The leaves of the causes with the way that leads to each.
-fn flatten(causes: &[Cause], above: &str, out: &mut Vec<serde_json::Value>) {
+pub fn flatten(causes: &[Cause], above: &str, words: Words, out: &mut Vec<serde_json::Value>) {
     for cause in causes {
+        let input = (words.name)(&cause.changed.input);
         let input = match above {
-            "" => cause.changed.input.to_string(),
-            above => format!("{above} > {}", cause.changed.input),
+            "" => input,
+            above => format!("{above} > {input}"),
         };
         out.push(json!({
             "input": input,
@@ -241,7 +269,7 @@ fn flatten(causes: &[Cause], above: &str, out: &mut Vec<serde_json::Value>) {
                 "now": change.now.as_ref().map(node),
             }));
         }
-        flatten(&cause.causes, &input, out);
+        flatten(&cause.causes, &input, words, out);
     }
 }
 
@@ -265,7 +293,6 @@ fn node(node: &Node) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ashlar_plan::InputName;
 
     #[test]
     fn reasons_name_flags_with_both_values() {
@@ -274,6 +301,6 @@ mod tests {
             was: Some(Value::Text("-O2".into())),
             now: Some(Value::Text("-O3".into())),
         };
-        assert_eq!(short(&changed), "environment CFLAGS -O2 → -O3");
+        assert_eq!(short(&changed, MODULES), "environment CFLAGS -O2 → -O3");
     }
 }

@@ -2,7 +2,10 @@
 
 mod build;
 mod job;
+mod plan;
 mod secrets;
+mod survey;
+mod why;
 
 use crate::args::Globals;
 use crate::args::image::Image;
@@ -11,5 +14,7 @@ use crate::exit::{Exit, Failed};
 pub fn run(globals: &Globals, args: &Image) -> Result<Exit, Failed> {
     match args {
         Image::Build(args) => build::run(globals, args),
+        Image::Plan(args) => plan::run(globals, args),
+        Image::Why(which) => why::run(globals, which),
     }
 }
