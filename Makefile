@@ -19,7 +19,8 @@ install-needs:
 
 # What the tests take besides.
 install-test-needs: install-needs
-	@scripts/install busybox-static diffutils e2fsprogs python3 quilt tar zstd xz-utils bzip2 unzip zip
+	@scripts/install busybox-static diffutils e2fsprogs python3 quilt tar zstd xz-utils bzip2 unzip zip \
+		buildah runc skopeo attr libcap2-bin
 	@CARGO=$(CARGO) scripts/servers
 	@scripts/archives
 

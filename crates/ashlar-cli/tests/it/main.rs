@@ -10,6 +10,7 @@ mod ci_layers;
 mod commands;
 mod dropin_run;
 mod image_build;
+mod images;
 mod never_lost;
 mod never_stale;
 mod remotes;
