@@ -1,6 +1,8 @@
 //! What a Dockerfile means for one target, platform and set of arguments: stages of instructions,
 //! each with all that it depends on. Plain data, made by [`crate::evaluate()`].
 
+use std::sync::Arc;
+
 use ashlar_recipe::Place;
 
 use crate::{Configuration, Platform, Warning};
@@ -76,6 +78,19 @@ pub struct Instruction {
     pub text: String,
     /// What it does.
     pub work: Work,
+    /// What a command at this place sees.
+    pub seen: Arc<Seen>,
+}
+
+/// What a command at some place of a stage sees besides files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The environment, as in [`Run::env`].
+    pub env: Vec<(String, String)>,
+    /// The folder it runs in, absolute.
+    pub directory: String,
+    /// The user, as written. `None` is root.
+    pub user: Option<String>,
 }
 
 /// What an instruction does.

@@ -28,6 +28,14 @@ pub enum Image {
         ashlar image why .\n  \
         ashlar image why --target tools --build-arg VERSION=3 .")]
     Why(Which),
+    /// Open a shell in the state after an instruction, with its user, folder, variables and mounts;
+    /// when it fails, in what it left.
+    #[command(after_help = "Examples:\n  \
+        ashlar image shell --at 12 .\n  \
+        ashlar image shell --at 12 --before .\n  \
+        ashlar image shell --at 12 . -- ls -l /usr/local/lib\n\n\
+        The exit code is that of the shell.")]
+    Shell(Shell),
 }
 
 /// Which image.
@@ -90,6 +98,26 @@ pub struct Plan {
     /// instruction a run would stop.
     #[arg(long, value_name = "TIME", value_parser = super::parse_age)]
     pub budget: Option<std::time::Duration>,
+}
+
+/// `ashlar image shell`.
+#[derive(Debug, Args)]
+pub struct Shell {
+    /// Which image.
+    #[command(flatten)]
+    pub which: Which,
+    /// A line of the Dockerfile: any of an instruction that may change files, or a FROM.
+    #[arg(long, value_name = "LINE")]
+    pub at: usize,
+    /// The state before the instruction, which is not carried out.
+    #[arg(long)]
+    pub before: bool,
+    /// A secret for `RUN --mount=type=secret`, once for each: it is kept nowhere.
+    #[arg(long = "secret", value_name = "id=ID,src=FILE|env=NAME")]
+    pub secrets: Vec<String>,
+    /// What to run instead of a shell.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 /// `ashlar image build`.

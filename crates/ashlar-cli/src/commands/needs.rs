@@ -40,6 +40,7 @@ pub fn provide(
         Ok(ashlar_build::build(engine, session.store.journal(), &options)?)
     })?;
     if summary.failures.is_empty() && !summary.cancelled {
+        show.leave();
         return Ok(None);
     }
     show.summary(&summary);

@@ -61,6 +61,13 @@ impl Show {
         }
     }
 
+    /// The terminal is somebody else's from now on: nothing is drawn there any more.
+    pub fn leave(&self) {
+        if let Self::Text(text) = self {
+            text.leave();
+        }
+    }
+
     /// The build is over.
     pub fn summary(&self, summary: &Summary) {
         match self {

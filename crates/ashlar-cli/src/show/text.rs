@@ -301,6 +301,11 @@ impl Text {
         }
     }
 
+    /// The terminal is somebody else's from now on.
+    pub fn leave(&self) {
+        self.clear();
+    }
+
     /// Takes away what is running and the bar: a build that was stopped has both still.
     fn clear(&self) {
         let Some(live) = &self.live else { return };

@@ -1,6 +1,7 @@
 //! `ashlar image build`: what finished is never done again, whatever happened since.
 
 mod asking;
+mod commands;
 mod kept;
 mod keys;
 mod shared;

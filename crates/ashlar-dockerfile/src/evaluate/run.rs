@@ -37,14 +37,9 @@ pub(super) fn read(
         }
     }
     twice(&mounts, statement)?;
-    let mut env = walk.configuration.env.clone();
-    let mut seen = Vec::new();
-    for (name, value) in walk.scope.values() {
-        seen.push(format!("{name}={value}"));
-        if walk.configuration.variable(name).is_none() {
-            env.push((name.to_owned(), value.to_owned()));
-        }
-    }
+    let env = walk.environment().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let values = walk.scope.values();
+    let seen: Vec<String> = values.map(|(name, value)| format!("{name}={value}")).collect();
     let given = walk.known.request.args.iter();
     let proxies = given
         .filter(|(name, _)| is_proxy(name) && !walk.scope.declares(name))

@@ -1,6 +1,7 @@
 //! One stage, instruction by instruction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use ashlar_recipe::Place;
 
@@ -10,7 +11,8 @@ use crate::expand::Reading;
 use crate::report::{Mistake, Report};
 use crate::written::{Body, Command, Keyword, Statement, Word};
 use crate::{
-    Base, Configuration, From, History, Instruction, Platform, Rule, Stage, Work, Workdir, path,
+    Base, Configuration, From, History, Instruction, Platform, Rule, Seen, Stage, Work, Workdir,
+    path,
 };
 
 /// A stage with more variables is refused: every command has them all.
@@ -41,6 +43,8 @@ pub(super) struct Walk<'w, 'a, 'b> {
     pub scope: Scope,
     instructions: Vec<Instruction>,
     history: Vec<History>,
+    /// What the last instruction saw.
+    seen: Arc<Seen>,
     /// Whether `CMD` was set in this stage: then `ENTRYPOINT` leaves it.
     has_command: bool,
     has_workdir: bool,
@@ -69,6 +73,7 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
             scope,
             instructions: Vec::new(),
             history: Vec::new(),
+            seen: Arc::default(),
             has_command: false,
             has_workdir: false,
         }
@@ -112,6 +117,30 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
     /// The folder that relative paths begin at.
     pub fn directory(&self) -> String {
         path::absolute("/", self.configuration.working_directory.as_deref().unwrap_or("/"))
+    }
+
+    /// The environment of a command at this place: the configuration's, then the arguments that it
+    /// can see.
+    pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        let own = self.configuration.env.iter().map(|(name, value)| (&**name, &**value));
+        let hidden: HashSet<&str> = own.clone().map(|(name, _)| name).collect();
+        own.chain(self.scope.values().filter(move |(name, _)| !hidden.contains(name)))
+    }
+
+    /// What a command at this place sees. Instructions that see the same share it: there may be
+    /// many of both, instructions and variables.
+    fn seen(&mut self) -> Arc<Seen> {
+        let (directory, user) = (self.directory(), &self.configuration.user);
+        let last = self.seen.env.iter().map(|(name, value)| (&**name, &**value));
+        let same = self.seen.directory == directory
+            && self.seen.user == *user
+            && last.eq(self.environment());
+        if !same {
+            let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            let env = self.environment().map(owned).collect();
+            self.seen = Arc::new(Seen { env, directory, user: user.clone() });
+        }
+        Arc::clone(&self.seen)
     }
 
     /// Puts variables into a word, with quotes.
@@ -241,7 +270,7 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
     }
 
     fn work(&mut self, statement: &Statement, text: String, created_by: String, work: Work) {
-        let place = self.place(statement);
+        let (place, seen) = (self.place(statement), self.seen());
         self.history.push(History { created_by, instruction: Some(self.instructions.len()) });
         self.instructions.push(Instruction {
             place,
@@ -249,6 +278,7 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
             last_line: statement.last_line,
             text,
             work,
+            seen,
         });
     }
 

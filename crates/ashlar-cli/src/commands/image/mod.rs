@@ -2,8 +2,10 @@
 
 mod build;
 mod job;
+mod place;
 mod plan;
 mod secrets;
+mod shell;
 mod survey;
 mod why;
 
@@ -16,5 +18,6 @@ pub fn run(globals: &Globals, args: &Image) -> Result<Exit, Failed> {
         Image::Build(args) => build::run(globals, args),
         Image::Plan(args) => plan::run(globals, args),
         Image::Why(which) => why::run(globals, which),
+        Image::Shell(args) => shell::run(globals, args),
     }
 }
