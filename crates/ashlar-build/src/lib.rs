@@ -14,7 +14,6 @@ mod expect;
 mod failure;
 mod front;
 mod glance;
-#[cfg_attr(not(test), expect(dead_code, reason = "the steps of images will use it"))]
 pub(crate) mod image;
 mod lock;
 mod lookup;

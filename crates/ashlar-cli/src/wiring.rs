@@ -399,21 +399,29 @@ impl Session {
         &self,
         work: impl FnOnce(&Apt, &Fetcher<'_>) -> Result<T, Failed>,
     ) -> Result<T, Failed> {
-        // Its state lies in the store, so that all projects share one index.
-        let apt = Apt::new(self.store.path().join("apt"));
-        let name = |hash: &[u8; 32]| format!("sha256:{}", Digest { hash: *hash, size: 0 }.hex());
-        let recall = |hash: &[u8; 32]| {
-            let bytes = self.store.journal().recall(&name(hash)).ok()??;
-            std::str::from_utf8(&bytes).ok()?.parse().ok()
-        };
-        let remember = |hash: &[u8; 32], digest: Digest| {
-            // What is not remembered is fetched again: slower, never wrong.
-            let _ = self.store.journal().remember(&name(hash), digest.to_string().as_bytes());
-        };
-        let scratch = self.store.path().join("fetch");
-        let offline = self.globals.offline;
-        work(&apt, &Fetcher::new(&*self.store, scratch, offline, &apt, &recall, &remember))
+        with_fetcher(&self.store, self.globals.offline, work)
     }
+}
+
+/// Calls `work` with what gets sources into a store.
+pub fn with_fetcher<T>(
+    store: &LocalStore,
+    offline: bool,
+    work: impl FnOnce(&Apt, &Fetcher<'_>) -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    // Its state lies in the store, so that all projects share one index.
+    let apt = Apt::new(store.path().join("apt"));
+    let name = |hash: &[u8; 32]| format!("sha256:{}", Digest { hash: *hash, size: 0 }.hex());
+    let recall = |hash: &[u8; 32]| {
+        let bytes = store.journal().recall(&name(hash)).ok()??;
+        std::str::from_utf8(&bytes).ok()?.parse().ok()
+    };
+    let remember = |hash: &[u8; 32], digest: Digest| {
+        // What is not remembered is fetched again: slower, never wrong.
+        let _ = store.journal().remember(&name(hash), digest.to_string().as_bytes());
+    };
+    let scratch = store.path().join("fetch");
+    work(&apt, &Fetcher::new(store, scratch, offline, &apt, &recall, &remember))
 }
 
 /// An ordinary user becomes root of a user namespace of their own before anything is built: this

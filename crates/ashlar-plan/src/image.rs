@@ -49,14 +49,78 @@ pub enum ImageWork {
         copy: Copy,
         /// Whose files are copied.
         from: Files,
-        /// What downloads became, by their place among the sources.
-        downloads: Vec<(usize, Digest)>,
+        /// What is downloaded, by the place among the sources.
+        downloads: Vec<(usize, Download)>,
     },
     /// Make a folder.
     Folder {
         /// Absolute.
         path: String,
     },
+}
+
+/// Something that `ADD` gets from elsewhere. What it is, is known before it is got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Download {
+    /// A file.
+    File {
+        /// From where.
+        url: String,
+        /// Its SHA-256, in hexadecimal digits.
+        sha256: String,
+    },
+    /// Files of a git repository.
+    Git {
+        /// Where it is.
+        repository: String,
+        /// The commit, in full.
+        commit: String,
+        /// The folder of it; empty for all of it.
+        folder: String,
+    },
+}
+
+impl Download {
+    /// What a source of a copy gets, if it gets something; an error says what is missing in it.
+    ///
+    /// # Errors
+    /// When what it gets could be another thing tomorrow.
+    pub fn of(copy: &Copy, source: &dockerfile::CopySource) -> Result<Option<Self>, &'static str> {
+        let hex = |text: &str, digits: usize| {
+            text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        match source {
+            dockerfile::CopySource::Path(_) | dockerfile::CopySource::Heredoc { .. } => Ok(None),
+            dockerfile::CopySource::Url { url } => {
+                let sum = copy.checksum.as_deref().and_then(|sum| sum.strip_prefix("sha256:"));
+                match sum.filter(|sum| hex(sum, 64)) {
+                    Some(_) if copy.sources.len() > 1 => {
+                        Err("one --checksum is for one file: give each an ADD of its own")
+                    }
+                    Some(sum) => {
+                        Ok(Some(Self::File { url: url.clone(), sha256: sum.to_lowercase() }))
+                    }
+                    None => Err("write --checksum=sha256:…, so that it is the same file tomorrow"),
+                }
+            }
+            dockerfile::CopySource::Git { repository, reference, folder } => {
+                if copy.keep_git_dir {
+                    return Err("--keep-git-dir is not supported: what git keeps there differs \
+                                from clone to clone");
+                }
+                let commit = reference.as_deref().or(copy.checksum.as_deref());
+                match commit.filter(|commit| hex(commit, 40) || hex(commit, 64)) {
+                    Some(commit) => Ok(Some(Self::Git {
+                        repository: repository.clone(),
+                        commit: commit.to_lowercase(),
+                        folder: folder.clone().unwrap_or_default(),
+                    })),
+                    None => Err("name the whole commit: #COMMIT; a branch or tag is another one \
+                                 tomorrow"),
+                }
+            }
+        }
+    }
 }
 
 /// Whose files a step reads, besides those that lie below it.
@@ -124,8 +188,6 @@ pub struct ImageFacts {
     /// The digest of what an instruction reads of the context: by stage, instruction, and number of
     /// its mount (0 for `COPY` and `ADD`).
     pub context: HashMap<(usize, usize, usize), Digest>,
-    /// What `ADD` downloads: by stage, instruction and number of the source.
-    pub downloads: HashMap<(usize, usize, usize), Digest>,
     /// Whether commands have a network unless they say `--network=none`.
     pub network: bool,
 }
@@ -385,11 +447,20 @@ impl Planner<'_> {
             false => Files::None,
         };
         let mut downloads = Vec::new();
-        for number in 0..copy.sources.len() {
-            if let Some(digest) = self.facts.downloads.get(&(stage, place, number)) {
-                inputs.add(InputName::Source(format!("download {number}")), Value::File(*digest));
-                downloads.push((number, *digest));
-            }
+        for (number, source) in copy.sources.iter().enumerate() {
+            let download = Download::of(copy, source).map_err(|why| unknown(why.to_owned()))?;
+            let Some(download) = download else { continue };
+            let name = InputName::Source(format!("download {number}"));
+            inputs.add(
+                name,
+                match &download {
+                    Download::File { sha256, .. } => Value::Sha256(sha256.clone()),
+                    Download::Git { commit, folder, .. } => {
+                        Value::Text(format!("commit {commit} {folder}"))
+                    }
+                },
+            );
+            downloads.push((number, download));
         }
         Ok(ImageWork::Copy { copy: copy.clone(), from, downloads })
     }

@@ -30,7 +30,7 @@ pub use facts::{BaseFact, Commands, Facts, SourceFact};
 pub use forecast::{Forecast, forecast, priorities, within};
 pub use graph::{GraphError, dot, find};
 pub use image::{
-    BaseImage, Files, ImageFacts, ImagePlan, ImageWork, UnknownBase, Want, plan_image,
+    BaseImage, Download, Files, ImageFacts, ImagePlan, ImageWork, UnknownBase, Want, plan_image,
 };
 pub use inputs::{Input, InputName, KeyInputs, Value};
 pub use keys::{FORMAT, PlanError, deb_dependencies, plan, tools_asked};

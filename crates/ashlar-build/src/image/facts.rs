@@ -9,7 +9,7 @@ use ashlar_dockerfile::{
     Work, evaluate, ignore, parse,
 };
 use ashlar_object::{Digest, Tree};
-use ashlar_plan::{BaseImage, ImageFacts};
+use ashlar_plan::{BaseImage, Download, ImageFacts};
 use ashlar_recipe::{Problem, Problems};
 use ashlar_source::DigestFile;
 use ashlar_store::{ImagePlatform, ImageReference, Images, ResolvedImage, Watch};
@@ -165,22 +165,15 @@ pub fn gather(
             };
             match &instruction.work {
                 Work::Copy(copy) => {
-                    if let Some(source) = copy.sources.iter().find(|source| {
-                        matches!(source, CopySource::Url { .. } | CopySource::Git { .. })
-                    }) {
+                    let downloads = copy.sources.iter().map(|one| Download::of(copy, one));
+                    if let Some(Err(why)) = downloads.into_iter().find(Result::is_err) {
                         let span = instruction.place.span;
                         let message = format!(
-                            "line {}: ADD of {} is not supported: put the file into the context, or \
-                             fetch it in a RUN with a network",
-                            instruction.line,
-                            match source {
-                                CopySource::Git { repository, .. } => repository,
-                                CopySource::Url { url } => url,
-                                CopySource::Path(path) => path,
-                                CopySource::Heredoc { name, .. } => name,
-                            }
+                            "line {}: what ADD gets from elsewhere is not known for certain",
+                            instruction.line
                         );
-                        wrong.push(Problem::new(message).at(&instruction.place.file, span, ""));
+                        let place = &instruction.place.file;
+                        wrong.push(Problem::new(message).at(place, span, "").help(why));
                         continue;
                     }
                     let reads =

@@ -12,7 +12,7 @@ use ashlar_execute::{
 };
 use ashlar_object::{CanonicalHasher, Command, Digest, Node, StepKey, Tree};
 use ashlar_pack::image::{Bounds, read_layer};
-use ashlar_plan::{Files, ImageWork, Step, StepIndex};
+use ashlar_plan::{Download, Files, ImageWork, Step, StepIndex};
 use ashlar_store::{Images, ResolvedImage, Watch, put, read};
 
 use super::cache_mount;
@@ -83,14 +83,39 @@ impl Engine<'_> {
                     }
                     Files::Layers(steps) => self.laid(steps, results)?.tree,
                 };
-                let downloads: BTreeMap<usize, Downloaded> =
-                    downloads.iter().map(|(at, digest)| (*at, Downloaded::File(*digest))).collect();
-                copy(written, &from, &downloads, &below, self.store).map_err(refused)?
+                let mut got = BTreeMap::new();
+                for (at, download) in downloads {
+                    got.insert(*at, self.download(download)?);
+                }
+                copy(written, &from, &got, &below, self.store).map_err(refused)?
             }
             ImageWork::Layer { .. } => Tree::default(),
         };
         let made = Kept { digest: put(self.store, &made.encode())?, tree: made };
         Ok(self.internal("image files", &made, made.clone()))
+    }
+
+    /// Gets what `ADD` names.
+    fn download(&self, what: &Download) -> Result<Downloaded, Failure> {
+        Ok(match what {
+            Download::File { url, sha256 } => {
+                Downloaded::File(self.fetcher.fetch_url(url, &[], sha256)?)
+            }
+            Download::Git { repository, commit, folder } => {
+                let (_, tree) = self.fetcher.fetch_git(repository, commit, true)?;
+                match folder.trim_matches('/') {
+                    "" => Downloaded::Tree(tree),
+                    folder => match part(&tree, folder).map_err(refused)? {
+                        Node::Dir(dir) => Downloaded::Tree(Tree::from(dir)),
+                        _ => {
+                            return Err(Failure::project(format!(
+                                "`{folder}` of {repository} is no folder"
+                            )));
+                        }
+                    },
+                }
+            }
+        })
     }
 
     /// Gets a layer of a base image.

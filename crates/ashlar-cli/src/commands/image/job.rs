@@ -15,14 +15,13 @@ use ashlar_plan::{Facts, ImagePlan, Plan, Want, plan_image};
 use ashlar_recipe::Project;
 use ashlar_remote::artifact::Access;
 use ashlar_remote::{Credentials, ImageOptions, ImagePlaces};
-use ashlar_source::{Apt, Fetcher};
 use ashlar_store::{StatCache, Watch};
 
 use crate::args::Globals;
 use crate::args::image::{Network, Which};
 use crate::exit::{Exit, Failed};
 use crate::show::Show;
-use crate::wiring::owner_base;
+use crate::wiring::{owner_base, with_fetcher};
 use crate::workspace::Workspace;
 
 /// An image with its plan.
@@ -127,10 +126,6 @@ impl Job {
         let jobs = Jobs::new(jobs(globals))?;
         let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
         let tell = |event: Event| self.show.event(event);
-        // No step of an image fetches sources.
-        let apt = Apt::new(store.path().join("apt"));
-        let scratch = store.path().join("fetch");
-        let fetcher = Fetcher::new(&**store, scratch, globals.offline, &apt, &|_| None, &|_, _| {});
         let building = Building {
             images: &self.images,
             bases: self.made.bases.clone(),
@@ -140,27 +135,30 @@ impl Job {
             caches: store.path().join("caches"),
             grace: how.grace,
         };
-        let engine = Engine {
-            project: &self.project,
-            folder: &self.space.root,
-            facts: &self.facts,
-            plan,
-            store: &**store,
-            remotes: how.remotes,
-            origins: self.origins()?,
-            digest: &digest,
-            local: Some(store),
-            executor: &sandbox,
-            fetcher: &fetcher,
-            jobs: &jobs,
-            cancel: how.cancel,
-            tell: &tell,
-            owner_base,
-            trees: Trees::default(),
-            image: Some(&building),
-            deadline: how.deadline,
-        };
-        work(&engine, &sandbox)
+        let origins = self.origins()?;
+        with_fetcher(store, globals.offline, |_, fetcher| {
+            let engine = Engine {
+                project: &self.project,
+                folder: &self.space.root,
+                facts: &self.facts,
+                plan,
+                store: &**store,
+                remotes: how.remotes,
+                origins,
+                digest: &digest,
+                local: Some(store),
+                executor: &sandbox,
+                fetcher,
+                jobs: &jobs,
+                cancel: how.cancel,
+                tell: &tell,
+                owner_base,
+                trees: Trees::default(),
+                image: Some(&building),
+                deadline: how.deadline,
+            };
+            work(&engine, &sandbox)
+        })
     }
 
     /// On whose word the results in the store stand, and whose word counts here.

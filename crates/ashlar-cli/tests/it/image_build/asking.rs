@@ -12,7 +12,8 @@ fn mistakes_name_file_line_and_advice() {
         ("COPY --from=nowhere /a /b\n", "Dockerfile:4", "nowhere"),
         ("RUN <<EOF\ntrue\n", "Dockerfile:4", "EOF"),
         ("RUN --mount=type=ssh true\n", "Dockerfile:4", "ssh"),
-        ("ADD https://example.invalid/x /x\n", "line 4", "not supported"),
+        ("ADD https://example.invalid/x /x\n", "line 4", "--checksum"),
+        ("ADD https://example.invalid/x.git#main /x\n", "line 4", "#COMMIT"),
     ];
     for (lines, place, word) in cases {
         let context = Context::new(lines);

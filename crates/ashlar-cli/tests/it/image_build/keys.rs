@@ -1,5 +1,8 @@
 //! What is in keys and what is not.
 
+use ashlar_testbed::nginx::Options;
+use ashlar_testbed::nginx_dav;
+
 use super::{Context, outcome};
 
 const LINES: &str =
@@ -107,4 +110,34 @@ fn stages_that_do_not_wait_for_one_another_run_together() {
         meet("b", "a"),
     ));
     context.build(&["-j", "2"]).good();
+}
+
+#[test]
+fn what_is_added_from_elsewhere_is_known_by_its_sum() {
+    let context = Context::new("");
+    let server = nginx_dav(&Options::default());
+    let put = |name: &str, text: &str| {
+        std::fs::write(context.beside(name), text).unwrap();
+        let done = std::process::Command::new("curl")
+            .args(["-fsS", "-T"])
+            .arg(context.beside(name))
+            .arg(format!("{}/{name}", server.url()))
+            .status()
+            .unwrap();
+        assert!(done.success());
+    };
+    put("file", "from elsewhere\n");
+    put("other", "something else\n");
+    let sum = ashlar_object::Digest::of(b"from elsewhere\n").hex();
+    let add = |sum: &str, name: &str| {
+        let url = format!("{}/{name}", server.url());
+        context.write(&format!("ADD --checksum=sha256:{sum} --chmod=640 {url} /there/\n"));
+    };
+    add(&sum, "file");
+    assert_eq!(context.file(&[], "there/file"), "from elsewhere\n");
+    let asked = server.access_log().lines().count();
+    assert_eq!(context.file(&["--rebuild"], "there/file"), "from elsewhere\n");
+    assert_eq!(server.access_log().lines().count(), asked, "it is here now");
+    add(&sum.replace(&sum[..2], "00"), "other");
+    context.build(&[]).exits(1);
 }
