@@ -134,7 +134,11 @@ impl Context<'_> {
                 if number > 0 && kind(&inputs) != kind(&step.inputs) {
                     continue;
                 }
-                let distance = compare(&inputs, &step.inputs).len();
+                let mut distance = compare(&inputs, &step.inputs).len();
+                if number > 0 && !same_base(&inputs, &step.inputs) {
+                    // In another place, whatever else is alike.
+                    distance += inputs.inputs().len() + step.inputs.inputs().len();
+                }
                 if earlier.as_ref().is_none_or(|(best, _, _)| distance < *best) {
                     earlier = Some((distance, record, inputs));
                 }
@@ -175,7 +179,10 @@ impl Context<'_> {
                 }
                 (Some(Value::Step(was)), Some(Value::Step(now))) if seen.insert((*was, *now)) => {
                     let inputs = (self.inputs_of_key(was, &changed.input)?, self.inputs_now(now)?);
-                    if let (Some(was), Some(now)) = inputs {
+                    // Where one thing takes the place of another, there is nothing to compare.
+                    if let (Some(was), Some(now)) = inputs
+                        && kind(&was) == kind(&now)
+                    {
                         behind = self.causes(&was, &now, seen)?;
                     }
                 }
@@ -231,6 +238,15 @@ impl Context<'_> {
 fn kind(inputs: &KeyInputs) -> Option<&Value> {
     let kind = inputs.inputs().iter().find(|input| input.name == InputName::Kind);
     kind.map(|input| &input.value)
+}
+
+/// Whether two steps have the same below them.
+fn same_base(one: &KeyInputs, other: &KeyInputs) -> bool {
+    let base = |inputs: &KeyInputs| -> Vec<Value> {
+        let bases = inputs.inputs().iter().filter(|i| matches!(i.name, InputName::Base(_)));
+        bases.map(|input| input.value.clone()).collect()
+    };
+    base(one) == base(other)
 }
 
 fn is_dir(change: &Change) -> bool {

@@ -215,6 +215,15 @@ fn why_names_the_first_instruction_that_misses_and_what_differs() {
     assert!(text.contains("- cat /files/a") && text.contains("+ cat /files/b"), "{text}");
     assert!(!text.contains("- echo"), "{text}");
 
+    // One that is new is compared with what is most like it, never with other kinds of instructions.
+    context.write(&LINES.replace("COPY files", "RUN echo new > /one\nCOPY files"));
+    let line = why("RUN echo new");
+    assert_eq!(line["earlier"]["instruction"], "system: RUN echo $GREETING > /one");
+    context.write(&format!("{LINES}RUN echo new > /new\n"));
+    let line = why("RUN echo new");
+    let changes = line["changes"].as_array().unwrap();
+    assert!(changes.iter().all(|c| !c["input"].as_str().unwrap().contains("kind")), "{line}");
+
     // An argument and a variable.
     context.write(LINES);
     let ran = context.ask("why", &["--build-arg", "VERSION=2"]).good().out;
