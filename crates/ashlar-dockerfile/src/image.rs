@@ -131,7 +131,7 @@ pub struct Run {
 /// A file that is run and not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
-    /// Where it has to lie: `/dev/pipes/NAME`.
+    /// Where it has to lie: `/run/heredoc/NAME`.
     pub path: String,
     /// What is in it.
     pub content: String,
@@ -210,8 +210,8 @@ pub enum RunMount {
         /// The group of the file.
         gid: u32,
     },
-    /// A folder whose changes are kept when the command has to stop, for the same command to go on
-    /// with. What is in it at the end is part of the result.
+    /// A folder whose content is kept when the command has to stop, for the same command to go on
+    /// with. Like every mount it is not part of the result.
     Checkpoint {
         /// The folder.
         target: String,
@@ -323,11 +323,14 @@ pub enum CopySource {
     },
 }
 
-/// A folder that is made if it is missing. New folders belong to root, mode 0755.
+/// A folder that is made if it is missing. New folders have mode 0755 and belong to the user, as BuildKit
+/// and buildah make them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workdir {
     /// Absolute and clean.
     pub path: String,
+    /// Whose the folder is when it is made, as `USER` was written. `None` is root.
+    pub user: Option<String>,
 }
 
 /// One entry of an image's history.

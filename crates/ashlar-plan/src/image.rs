@@ -56,6 +56,8 @@ pub enum ImageWork {
     Folder {
         /// Absolute.
         path: String,
+        /// Whose it is, as `USER` was written; `None` is root.
+        user: Option<String>,
     },
 }
 
@@ -294,7 +296,9 @@ impl Planner<'_> {
                 dockerfile::Work::Workdir(folder) => {
                     inputs.text(InputName::Kind, "folder");
                     inputs.text(InputName::Layout("path".into()), folder.path.clone());
-                    ImageWork::Folder { path: folder.path.clone() }
+                    let user = folder.user.clone();
+                    inputs.text(InputName::Layout("user".into()), user.clone().unwrap_or_default());
+                    ImageWork::Folder { path: folder.path.clone(), user }
                 }
             };
             let (inputs, key) = inputs.seal("ashlar image step");

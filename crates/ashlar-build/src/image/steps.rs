@@ -70,7 +70,10 @@ impl Engine<'_> {
             ImageWork::Run { run, mounts, network } => {
                 return self.run_in_image(step, building, run, mounts, *network, layers, results);
             }
-            ImageWork::Folder { path } => workdir(path, &below).map_err(refused)?,
+            ImageWork::Folder { path, user } => {
+                let user = self.user(user.as_deref(), &below)?;
+                workdir(path, (user.uid, user.gid), &below).map_err(refused)?
+            }
             ImageWork::Copy { copy: written, from, downloads } => {
                 let from = match from {
                     Files::None => Tree::default(),
@@ -180,9 +183,7 @@ impl Engine<'_> {
         results: &Results,
     ) -> Result<Prepared, Failure> {
         let below = self.trees.merged(&layers);
-        let (passwd, group) = (self.small(&below, "etc/passwd")?, self.small(&below, "etc/group")?);
-        let user = User::resolve(run.user.as_deref().unwrap_or_default(), &passwd, &group)
-            .map_err(|error| Failure::project(error.to_string()))?;
+        let user = self.user(run.user.as_deref(), &below)?;
         let mut command = Command {
             arguments: run.arguments.clone(),
             environment: run.env.iter().cloned().collect(),
@@ -386,6 +387,13 @@ impl Engine<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Who `USER` means in a root.
+    fn user(&self, written: Option<&str>, below: &Tree) -> Result<User, Failure> {
+        let (passwd, group) = (self.small(below, "etc/passwd")?, self.small(below, "etc/group")?);
+        User::resolve(written.unwrap_or_default(), &passwd, &group)
+            .map_err(|error| Failure::project(error.to_string()))
     }
 
     /// A small file of a tree, following links; empty when there is none.

@@ -88,7 +88,7 @@ fn arguments(
             if content.starts_with("#!") {
                 let name: String =
                     only.name.chars().map(|c| if c == '/' { '_' } else { c }).collect();
-                let path = format!("/dev/pipes/{name}");
+                let path = format!("/run/heredoc/{name}");
                 return (vec![path.clone()], Some(Script { path, content }));
             }
             arguments.push(content);

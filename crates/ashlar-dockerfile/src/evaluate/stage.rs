@@ -301,8 +301,9 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
         self.has_workdir = true;
         let path = path::absolute(&self.directory(), &written);
         self.configuration.working_directory = Some(path.clone());
+        let user = self.configuration.user.clone();
         let text = format!("WORKDIR {path}");
-        self.work(statement, text.clone(), text, Work::Workdir(Workdir { path }));
+        self.work(statement, text.clone(), text, Work::Workdir(Workdir { path, user }));
         Ok(())
     }
 

@@ -146,7 +146,7 @@ fn folders_of_workdir() {
     let text = "FROM scratch\nENV D=/d\nWORKDIR /a/\nWORKDIR b\nWORKDIR $D/e\nWORKDIR \"x y\"\nWORKDIR ..\n";
     let found: Vec<Work> = instructions(text).into_iter().map(|i| i.work).collect();
     let expected: Vec<Work> = ["/a", "/a/b", "/d/e", "/d/e/x y", "/d/e"]
-        .map(|path| Work::Workdir(Workdir { path: path.into() }))
+        .map(|path| Work::Workdir(Workdir { path: path.into(), user: None }))
         .into();
     assert_eq!(found, expected);
 }

@@ -71,8 +71,8 @@ fn a_heredoc_that_names_its_program() {
         "FROM scratch\nSHELL [\"/no\", \"-c\"]\nRUN <<-EOF\n\t#!/usr/bin/awk -f\n\tBEGIN {}\n\tEOF\n",
     );
     let script = run.script.unwrap();
-    assert_eq!(run.arguments, ["/dev/pipes/EOF"]);
-    assert_eq!(script.path, "/dev/pipes/EOF");
+    assert_eq!(run.arguments, ["/run/heredoc/EOF"]);
+    assert_eq!(script.path, "/run/heredoc/EOF");
     assert_eq!(script.content, "#!/usr/bin/awk -f\nBEGIN {}\n");
 }
 

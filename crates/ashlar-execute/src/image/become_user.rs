@@ -103,7 +103,10 @@ fn become_user(image: &ImageSpec) -> Result<(), Failure> {
             Err(e) => return Err(failure("give up a capability", e)),
         }
     }
-    let groups: Vec<Gid> = image.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    // The own group is among them, as container runtimes have it: who is denied something as a
+    // member of a group could otherwise give that up.
+    let others = image.groups.iter().copied().filter(|gid| *gid != image.gid);
+    let groups: Vec<Gid> = [image.gid].into_iter().chain(others).map(Gid::from_raw).collect();
     match rustix::thread::set_thread_groups(&groups) {
         // In a name space with a single id groups cannot be set, and there are no others.
         Ok(()) | Err(Errno::PERM | Errno::INVAL) if image.uid == 0 && image.gid == 0 => {}

@@ -128,7 +128,7 @@ impl World {
                         };
                         self.copy(copy, from, &root)?
                     }
-                    Work::Workdir(work) => workdir(&work.path, &root).map_err(chain)?,
+                    Work::Workdir(work) => workdir(&work.path, (0, 0), &root).map_err(chain)?,
                     Work::Run(_) => panic!("RUN in a test of files"),
                 };
                 root = root.overlaid(&layer);

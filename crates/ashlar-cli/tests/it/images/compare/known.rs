@@ -103,61 +103,6 @@ pub const OPEN: &[Known] = &[
         places: &["refused"],
         reason: "a layer can have a FIFO; trees have none yet",
     },
-    Known {
-        case: "copy-user",
-        places: &["made"],
-        reason: "WORKDIR makes folders that belong to USER, with BuildKit as well",
-    },
-    Known {
-        case: "workdir-user",
-        places: &["made", "made/by", "tmp/owner"],
-        reason: "WORKDIR makes folders that belong to USER, with BuildKit as well",
-    },
-    Known {
-        case: "run-heredoc-program",
-        places: &["refused"],
-        reason: "a heredoc that begins with `#!` is run by that program",
-    },
-    Known {
-        case: "run-identity",
-        places: &["id", "status"],
-        reason: "the group of a command is among its groups, with BuildKit as well",
-    },
-    Known {
-        case: "base-configuration",
-        places: &["tmp/id"],
-        reason: "the group of a command is among its groups",
-    },
-    Known {
-        case: "user-added",
-        places: &["home/new/id"],
-        reason: "the group of a command is among its groups",
-    },
-    Known {
-        case: "user-back",
-        places: &["id"],
-        reason: "the group of a command is among its groups",
-    },
-    Known {
-        case: "user-group",
-        places: &["tmp/id", "tmp/id2"],
-        reason: "the group of a command is among its groups",
-    },
-    Known {
-        case: "user-groups",
-        places: &["tmp/id", "tmp/groups"],
-        reason: "the group of a command is among its groups",
-    },
-    Known {
-        case: "user-name",
-        places: &["tmp/id"],
-        reason: "the group of a command is among its groups",
-    },
-    Known {
-        case: "user-number",
-        places: &["tmp/id"],
-        reason: "the group of a command is among its groups",
-    },
 ];
 
 /// The path or field that a difference is about.
