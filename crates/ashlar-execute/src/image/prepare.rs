@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ashlar_object::{Meta, Node};
 use ashlar_store::Checkout;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::mounts::FILES;
 use super::spec::{ImageSpec, MountSpec, WhatSpec};
@@ -147,9 +149,7 @@ impl Mounts<'_, '_> {
             Mounted::Tree { tree, within, writable } => self.tree(at, tree, within, *writable)?,
             Mounted::Tmpfs { size } => self.push(at, WhatSpec::Tmpfs { size: *size }),
             Mounted::Folder { path, read_only, made } => {
-                if !path.exists() {
-                    make_folder_of(path, &self.meta(*made), self.owner)?;
-                }
+                self.make_shared(path, *made)?;
                 self.push(at, WhatSpec::Bind { source: path.clone(), read_only: *read_only });
             }
             Mounted::File { content, made } => self.file(at, content.bytes(), *made, true),
@@ -165,6 +165,24 @@ impl Mounts<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Makes a folder that other commands may be making at the same moment: nobody sees it before it
+    /// has its mode and owner, and the first one stays.
+    fn make_shared(&self, path: &Path, made: Owner) -> Result<(), ExecuteError> {
+        if path.exists() {
+            return Ok(());
+        }
+        let mut early = path.as_os_str().to_owned();
+        let workspace = self.workspace.file_name().unwrap_or_default();
+        early.push(format!(".{}-{}", workspace.to_string_lossy(), self.list.len()));
+        let early = PathBuf::from(early);
+        make_folder_of(&early, &self.meta(made), self.owner)?;
+        match renameat_with(CWD, &early, CWD, path, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => std::fs::remove_dir(&early).map_err(fail("remove", &early)),
+            Err(e) => Err(fail("make", path)(e.into())),
+        }
     }
 
     fn meta(&self, made: Owner) -> Meta {
