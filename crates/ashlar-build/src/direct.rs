@@ -3,13 +3,14 @@
 //! Trust is as in a build: what a remote said is noted before it is kept, and where the project
 //! takes signed results only, a result on nobody's word is a miss.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use ashlar_object::{ActionResult, Digest, StepKey};
+use ashlar_object::{ActionResult, Digest, StepKey, Tree};
 use ashlar_recipe::Write;
-use ashlar_store::{Found, Publication, RemoteError, Store, StoreError, Watch};
+use ashlar_store::{Found, Publication, RemoteError, Store, StoreError, Watch, read_tree};
 
+use crate::apart::Apart;
 use crate::event::{Event, Way};
 use crate::origin::{Origins, Trust};
 use crate::remotes::{Ears, Remotes};
@@ -89,16 +90,25 @@ impl Direct<'_> {
         Ok(self.all_there(hit, here.first().copied().unwrap_or(false)))
     }
 
-    /// As [`Direct::bring_apart`], for a look at what there is: it does not count as a result that
-    /// came.
+    /// The trees of results, in their order: of those that are elsewhere nothing else is brought, and
+    /// nothing is kept but the tree. `None` for a tree that cannot be had.
     ///
     /// # Errors
-    /// When either fails.
-    pub fn bring_tree(&self, into: &dyn Store, hit: &Hit) -> Result<bool, StoreError> {
-        let Some(remote) = hit.remote else { return Ok(true) };
-        let wanted = [(None, hit.found.clone())];
-        let came = self.remotes.bring(remote, &wanted, into, self.origins, self.ears)?;
-        Ok(self.all_there(hit, came.first().is_some_and(Option::is_some)))
+    /// When the store fails.
+    pub fn trees(&self, hits: &[Hit]) -> Result<Vec<Option<Tree>>, StoreError> {
+        let mut far: BTreeMap<usize, Vec<Found>> = BTreeMap::new();
+        for hit in hits {
+            if let Some(remote) = hit.remote {
+                far.entry(remote).or_default().push(hit.found.clone());
+            }
+        }
+        for (remote, found) in far {
+            let into = Apart::trees(self.store, &found);
+            let wanted: Vec<_> = found.iter().map(|found| (None, found.clone())).collect();
+            // What does not come is not there to be read below.
+            self.remotes.bring(remote, &wanted, &into, self.origins, self.ears)?;
+        }
+        hits.iter().map(|hit| read_tree(self.store, &hit.found.result.outputs)).collect()
     }
 
     /// Notes that a remote does not have what it said it has.

@@ -92,6 +92,14 @@ pub(crate) struct Prepared {
     pub secrets: Vec<(String, ashlar_execute::Secret)>,
 }
 
+impl Prepared {
+    /// A command of a module, or of what modules stand on.
+    fn command(action: Digest, request: Request) -> Self {
+        let (held, secrets) = (Vec::new(), Vec::new());
+        Self { action, request: Some(request), made: None, held, secrets }
+    }
+}
+
 impl Engine<'_> {
     /// Runs a step unless somebody else has meanwhile. `again` ignores what is kept; `held` says
     /// how many jobs the caller holds for a command that does not speak the jobserver's protocol;
@@ -168,16 +176,13 @@ impl Engine<'_> {
                 let outputs = self.trees.read(self.store, result.outputs)?;
                 let missing = crate::expect::unmatched(module, &outputs.tree);
                 if !missing.is_empty() {
-                    return Ok(Ended {
-                        outcome: StepOutcome::Failed,
-                        found: None,
-                        action: Some(prepared.action),
-                        log: Some(result.log),
-                        failure: Some(Failure::Unmatched(missing)),
-                        took: Duration::ZERO,
+                    return Ok(Ended::failed(
+                        prepared.action,
+                        result.log,
+                        Failure::Unmatched(missing),
+                        Duration::ZERO,
                         started,
-                        from: None,
-                    });
+                    ));
                 }
             }
             self.origins.led(&step.key, &prepared.action, &inputs)?;
@@ -197,15 +202,14 @@ impl Engine<'_> {
                 };
                 let finished = self.executor.run(&request, self.jobs, self.cancel)?;
                 self.keep_checkpoints(&prepared.action, &request, &finished.checkpoints)?;
-                let failed = |failure| Ended {
-                    outcome: StepOutcome::Failed,
-                    found: None,
-                    action: Some(prepared.action),
-                    log: Some(finished.log),
-                    failure: Some(failure),
-                    took: finished.took,
-                    started: finished.started,
-                    from: None,
+                let failed = |failure| {
+                    Ended::failed(
+                        prepared.action,
+                        finished.log,
+                        failure,
+                        finished.took,
+                        finished.started,
+                    )
                 };
                 match finished.outcome {
                     Outcome::Succeeded(kept) => {
@@ -221,30 +225,18 @@ impl Engine<'_> {
             (None, None) => (empty(self.store)?, Digest::EMPTY, started, Duration::ZERO),
         };
         if let Some(failure) = self.kept_secret(&prepared.secrets, &kept)? {
-            return Ok(Ended {
-                outcome: StepOutcome::Failed,
-                found: None,
-                action: Some(prepared.action),
-                log: Some(log),
-                failure: Some(failure),
-                took,
-                started: began,
-                from: None,
-            });
+            return Ok(Ended::failed(prepared.action, log, failure, took, began));
         }
         if let Work::Build(module) = &step.work {
             let missing = crate::expect::unmatched(module, &kept.tree);
             if !missing.is_empty() {
-                return Ok(Ended {
-                    outcome: StepOutcome::Failed,
-                    found: None,
-                    action: Some(prepared.action),
-                    log: Some(log),
-                    failure: Some(Failure::Unmatched(missing)),
+                return Ok(Ended::failed(
+                    prepared.action,
+                    log,
+                    Failure::Unmatched(missing),
                     took,
-                    started: began,
-                    from: None,
-                });
+                    began,
+                ));
             }
         }
         let result = ActionResult {
@@ -390,13 +382,7 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Module,
         };
-        Ok(Prepared {
-            action,
-            request: Some(request),
-            made: None,
-            held: Vec::new(),
-            secrets: Vec::new(),
-        })
+        Ok(Prepared::command(action, request))
     }
 
     fn prepare_base(&self, step: &Step, name: &str) -> Result<Prepared, Failure> {
@@ -429,13 +415,7 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Module,
         };
-        Ok(Prepared {
-            action,
-            request: Some(request),
-            made: None,
-            held: Vec::new(),
-            secrets: Vec::new(),
-        })
+        Ok(Prepared::command(action, request))
     }
 
     fn prepare_install(
@@ -468,13 +448,7 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Module,
         };
-        Ok(Prepared {
-            action,
-            request: Some(request),
-            made: None,
-            held: Vec::new(),
-            secrets: Vec::new(),
-        })
+        Ok(Prepared::command(action, request))
     }
 
     pub(crate) fn internal(&self, name: &str, of: &Kept, made: Kept) -> Prepared {
@@ -566,6 +540,19 @@ impl Engine<'_> {
 }
 
 impl Ended {
+    /// The command, or what it left, is not what it should be.
+    fn failed(
+        action: Digest,
+        log: Digest,
+        failure: Failure,
+        took: Duration,
+        started: Time,
+    ) -> Self {
+        let (action, log, failure) = (Some(action), Some(log), Some(failure));
+        let outcome = StepOutcome::Failed;
+        Self { outcome, action, log, failure, took, ..Self::skipped(started) }
+    }
+
     pub(crate) fn skipped(started: Time) -> Self {
         Self {
             outcome: StepOutcome::Skipped,

@@ -4,6 +4,7 @@
 //! how a remote or a sandbox works or of how anything is shown: what happens is told as [`Event`]s. It parses no
 //! arguments and prints nothing.
 
+mod apart;
 mod clean;
 mod command;
 mod direct;
@@ -13,7 +14,6 @@ mod event;
 mod expect;
 mod failure;
 mod front;
-mod glance;
 pub(crate) mod image;
 mod lock;
 mod lookup;
@@ -28,6 +28,7 @@ mod sources;
 mod transfer;
 mod why;
 
+pub use apart::{Apart, Land, failed_at};
 pub use clean::{unclean_steps, uncommitted};
 pub use direct::{Direct, Hit};
 pub use dispatch::{Options, build, found};

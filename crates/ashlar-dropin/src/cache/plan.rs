@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use ashlar_object::StepKey;
-use ashlar_store::read_tree;
+use ashlar_object::{StepKey, Tree};
 
 use super::kept::{Paths, Spared};
 use super::{CacheError, Candidate, KeyFiles, Mark, Workspace};
-use crate::place::{Landing, Placed, Put, Times};
+use crate::place::{Placed, Put, Times};
 
 /// What is known of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,13 +72,10 @@ impl Workspace<'_> {
                 Some((at, hit)) => {
                     let Candidate { scope, mark, key, .. } = own[at].clone();
                     // Of what is far only the tree is brought: it says what would move.
-                    let here = hit.remote.is_none()
-                        || self
-                            .direct
-                            .bring_tree(&Landing::of_tree(self.local, &hit.found), &hit)?;
-                    let change = match here {
-                        true => self.change(&paths, &spared, &hit.found.result.outputs)?,
-                        false => None,
+                    let tree = self.direct.trees(std::slice::from_ref(&hit))?.pop().flatten();
+                    let change = match tree {
+                        Some(tree) => Some(self.change(&paths, &spared, &tree)?),
+                        None => None,
                     };
                     let is = chosen.as_ref().is_some_and(|(of, _)| candidates[*of].key == key);
                     let place = self.direct.place(&hit);
@@ -100,13 +96,7 @@ impl Workspace<'_> {
         Ok(all)
     }
 
-    fn change(
-        &self,
-        paths: &Paths,
-        spared: &Spared,
-        outputs: &ashlar_object::Digest,
-    ) -> Result<Option<Placed>, CacheError> {
-        let Some(tree) = read_tree(self.local, outputs)? else { return Ok(None) };
+    fn change(&self, paths: &Paths, spared: &Spared, tree: &Tree) -> Result<Placed, CacheError> {
         let starts = paths.globs.starts();
         let put = Put {
             store: self.local,
@@ -117,7 +107,7 @@ impl Workspace<'_> {
             last: &[],
         };
         let owned = |path: &Path| paths.globs.is_match(path);
-        Ok(Some(put.preview(&tree, &owned, &|path: &Path| spared.has(path))?))
+        Ok(put.preview(tree, &owned, &|path: &Path| spared.has(path))?)
     }
 
     /// The complete result of a layer, wherever it is: with it, nothing has to be prepared.

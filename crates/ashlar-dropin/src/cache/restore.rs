@@ -12,7 +12,7 @@ use ashlar_store::{Store, read_tree};
 use super::find::Look;
 use super::kept::{Paths, Spared};
 use super::{CacheError, Candidate, KeyFiles, Mark, Workspace};
-use crate::place::{Landing, PlaceError, Placed, Put, Times};
+use crate::place::{PlaceError, Placed, Put, Times};
 
 /// What was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,8 @@ impl Workspace<'_> {
     fn bring(&self, key: &StepKey, hit: &Hit) -> Result<bool, CacheError> {
         Ok(match self.keep {
             true => self.direct.bring(key, hit)?,
-            false => self.direct.bring_tree(&Landing::of_tree(self.local, &hit.found), hit)?,
+            false if hit.remote.is_none() => true,
+            false => self.direct.trees(std::slice::from_ref(hit))?.iter().all(Option::is_some),
         })
     }
 

@@ -23,7 +23,6 @@
 mod clock;
 mod finish;
 mod found;
-mod landing;
 mod stage;
 
 use std::io;
@@ -31,7 +30,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ashlar_object::{Digest, Time, Tree};
-use ashlar_store::{Found, LocalStore, StatCache, StoreError, in_parallel};
+use ashlar_store::{Found, LocalStore, StatCache, Store, StoreError, in_parallel};
 use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
 };
@@ -40,9 +39,6 @@ use rustix::io::Errno;
 use clock::Moments;
 use finish::Area;
 use found::{Folder, Kept, Plan};
-
-pub use landing::Bring;
-pub(crate) use landing::Landing;
 
 /// Which times files get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +52,9 @@ pub enum Times {
         sources: Option<Time>,
     },
 }
+
+/// Brings the part of a result that a store says it lacks; whether all of that came.
+pub type Bring<'a> = &'a dyn Fn(&dyn Store) -> Result<bool, StoreError>;
 
 /// Whether something is so for a path below the root.
 pub type Says<'a> = &'a (dyn Fn(&Path) -> bool + Sync);

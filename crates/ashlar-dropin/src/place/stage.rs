@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use ashlar_build::{Apart, failed_at};
 use ashlar_object::{Digest, Dir, Node};
 use ashlar_store::{Found, Store, in_parallel};
 use rustix::fs::{AtFlags, CWD, Mode};
@@ -14,8 +15,7 @@ use rustix::fs::{AtFlags, CWD, Mode};
 use super::clock::{Moments, kept};
 use super::finish::{Area, Op};
 use super::found::{New, Plan, mode_of};
-use super::landing::failed_at;
-use super::{Bring, Landing, PlaceError, Put, Says, failed, stamps};
+use super::{Bring, PlaceError, Put, Says, failed, stamps};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
@@ -376,14 +376,15 @@ impl Writer<'_> {
                 other => failed_at("write", self.root.to_path_buf(), io::Error::other(other)),
             })
         };
-        let landing = Landing::new(self.put.store, found, lacking, &land, spool);
-        if !bring(&landing)? {
+        let one = std::slice::from_ref(found);
+        let apart = Apart::new(self.put.store, one, lacking, &land, spool);
+        if !bring(&apart)? {
             return Err(PlaceError::Missing(found.result.outputs));
         }
-        if let Some(digest) = landing.lacks() {
+        if let Some(digest) = apart.lacks() {
             return Err(PlaceError::Missing(digest));
         }
-        drop(landing);
+        drop(apart);
         Ok(parts.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 

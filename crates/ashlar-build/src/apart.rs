@@ -1,11 +1,11 @@
-//! Contents from far that are written where they belong as they come, instead of into the store
-//! and out of it again.
+//! A store that lacks just those contents of results which shall be written elsewhere.
 //!
-//! To whoever brings them a [`Landing`] is a store that lacks just these contents. What else comes
-//! (the tree, tables of contents) goes into the real store; the result itself is not kept, because
-//! its contents are not there.
+//! Whoever brings a result gives it these and nothing else. What else comes (trees, tables of
+//! contents) goes into the real store; the results themselves are not kept, because their contents
+//! are not there. Without any such content it is a look at what a result is made of: only its tree
+//! comes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -13,21 +13,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ashlar_object::{ActionResult, Digest, Hasher, StepKey, Tree};
-use ashlar_store::{Capture, Found, LocalStore, Store, StoreError};
+use ashlar_store::{Capture, Found, Store, StoreError};
 
 /// Contents up to this size are held in memory until their digest is known.
 const HELD: u64 = 4 << 20;
 
-/// Brings a result, or the part of it that a store says it lacks; whether all of that came.
-pub type Bring<'a> = &'a dyn Fn(&dyn Store) -> Result<bool, StoreError>;
-
 /// Writes a content where it belongs; the reader fails instead of ending when it is another.
-pub(super) type Land<'a> = &'a (dyn Fn(&Digest, &mut dyn Read) -> Result<(), StoreError> + Sync);
+pub type Land<'a> = &'a (dyn Fn(&Digest, &mut dyn Read) -> Result<(), StoreError> + Sync);
 
 /// A store that lacks what shall be written elsewhere.
-pub(crate) struct Landing<'a> {
-    store: &'a LocalStore,
-    found: &'a Found,
+pub struct Apart<'a> {
+    store: &'a dyn Store,
+    results: HashMap<Digest, ActionResult>,
     left: Mutex<HashSet<Digest>>,
     land: Land<'a>,
     /// A folder for contents that are too large for memory.
@@ -35,26 +32,31 @@ pub(crate) struct Landing<'a> {
     next: AtomicU64,
 }
 
-impl<'a> Landing<'a> {
-    /// A store that lacks no content: of a result only its tree comes.
-    pub(crate) fn of_tree(store: &'a LocalStore, found: &'a Found) -> Self {
-        Self::new(store, found, HashSet::new(), &|_, _| Ok(()), store.path())
+impl<'a> Apart<'a> {
+    /// A store that lacks no content: of results only the trees come.
+    #[must_use]
+    pub fn trees(store: &'a dyn Store, found: &[Found]) -> Self {
+        Self::new(store, found, HashSet::new(), &|_, _| Ok(()), Path::new(""))
     }
 
-    /// A store that lacks these contents, and hands them to `land`.
-    pub(super) fn new(
-        store: &'a LocalStore,
-        found: &'a Found,
+    /// A store that lacks these contents of some results, and hands them to `land`. What does not
+    /// fit into memory is written into the folder `spool` until its digest is known.
+    #[must_use]
+    pub fn new(
+        store: &'a dyn Store,
+        found: &[Found],
         wanted: HashSet<Digest>,
         land: Land<'a>,
         spool: &Path,
     ) -> Self {
+        let results = found.iter().map(|found| (found.action, found.result.clone())).collect();
         let (left, next) = (Mutex::new(wanted), AtomicU64::new(0));
-        Self { store, found, left, land, spool: spool.to_path_buf(), next }
+        Self { store, results, left, land, spool: spool.to_path_buf(), next }
     }
 
     /// Some content that has not come.
-    pub(super) fn lacks(&self) -> Option<Digest> {
+    #[must_use]
+    pub fn lacks(&self) -> Option<Digest> {
         self.left().iter().next().copied()
     }
 
@@ -96,23 +98,22 @@ impl<'a> Landing<'a> {
 }
 
 /// An error of a file; a full disk is one of its own.
-pub(super) fn failed_at(doing: &'static str, path: PathBuf, source: io::Error) -> StoreError {
+#[must_use]
+pub fn failed_at(doing: &'static str, path: PathBuf, source: io::Error) -> StoreError {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { path },
         _ => StoreError::Io { doing, path, source },
     }
 }
 
-impl Store for Landing<'_> {
+impl Store for Apart<'_> {
     fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
-        let own = self.found.result.outputs;
-        let lacks_own = digests.contains(&own) && !self.store.missing(&[own])?.is_empty();
+        let is_tree = |digest: &&Digest| self.results.values().any(|r| r.outputs == **digest);
+        let trees: Vec<Digest> = digests.iter().filter(is_tree).copied().collect();
+        let lacks: HashSet<Digest> = self.store.missing(&trees)?.into_iter().collect();
         let left = self.left();
-        let lacks = |digest: &Digest| match *digest == own {
-            true => lacks_own,
-            false => left.contains(digest),
-        };
-        Ok(digests.iter().copied().filter(lacks).collect())
+        let lacks = |digest: &&Digest| lacks.contains(digest) || left.contains(digest);
+        Ok(digests.iter().filter(lacks).copied().collect())
     }
 
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
@@ -124,6 +125,9 @@ impl Store for Landing<'_> {
     }
 
     fn put(&self, bytes: &mut dyn Read) -> Result<Digest, StoreError> {
+        if self.left().is_empty() {
+            return self.store.put(bytes);
+        }
         let mut head = Vec::new();
         (&mut *bytes)
             .take(HELD + 1)
@@ -158,10 +162,10 @@ impl Store for Landing<'_> {
     }
 
     fn result(&self, action: &Digest) -> Result<Option<ActionResult>, StoreError> {
-        if *action == self.found.action {
-            return Ok(Some(self.found.result.clone()));
+        match self.results.get(action) {
+            Some(result) => Ok(Some(result.clone())),
+            None => self.store.result(action),
         }
-        self.store.result(action)
     }
 
     /// A result whose contents are elsewhere is none of this store.
