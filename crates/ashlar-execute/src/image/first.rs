@@ -130,6 +130,7 @@ fn live(
             waited.block(libc::SIG_UNBLOCK)?;
             let Err(failure) = become_user::run(spec, image, input);
             let text = serde_json::to_vec(&failure).unwrap_or_default();
+            // With nobody to hear it there is nothing else to do.
             let _ = std::fs::File::from(say).write_all(&text);
             // SAFETY: as above.
             unsafe { libc::_exit(125) }
