@@ -130,7 +130,7 @@ impl Direct<'_> {
         result: &ActionResult,
     ) -> Result<(), StoreError> {
         self.store.put_result(action, result)?;
-        self.origins.made(action, result)?;
+        self.origins.made(action, result, &Trust::default())?;
         self.store.put_step(key, action)?;
         self.origins.led(key, action, &Trust::default())
     }

@@ -11,7 +11,8 @@ use ashlar_plan::{ImageWork, Plan, StepId, StepIndex, Work, forecast, priorities
 use ashlar_recipe::Kind;
 use ashlar_store::{Found, Journal, RecordedOutcome, StepRecord, Store, StoreError, put};
 
-use crate::engine::{Ended, Engine, Results, now};
+use crate::ended::Ended;
+use crate::engine::{Engine, Results, now};
 use crate::event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary};
 use crate::lookup::{Bring, Lookup, is_fetch, look_far};
 use crate::push::{Item, Queues};
@@ -118,7 +119,7 @@ fn hits(
         if from.is_some() {
             records.extend(record_of(engine, *step, &ended)?);
             if let Some(queues) = queues {
-                queues.came(engine, &Item { step: *step, found: found.clone(), from });
+                queues.came(engine, &Item::result(*step, found.clone(), from));
             }
         } else {
             count += 1;
@@ -149,7 +150,7 @@ fn push_found(engine: &Engine<'_>, lookup: &Lookup, queues: &Queues) -> Result<(
     let found = engine.origins.steps(engine.store, &keys)?;
     for (step, found) in steps.into_iter().zip(found) {
         if let Some(found) = found {
-            queues.made(engine, &Item { step, found, from: None });
+            queues.made(engine, &Item::result(step, found, None));
         }
     }
     Ok(())
@@ -454,11 +455,14 @@ impl<'p> Dispatcher<'p> {
             && !engine.cancel.is_cancelled();
         summary.count(&report);
         (engine.tell)(Event::Ended(Box::new(report)));
+        for left in ended.checkpoints {
+            queues.made(engine, &Item::left(step, left));
+        }
         match ended.found {
             Some(found) => {
                 let new = matches!(ended.outcome, StepOutcome::Built | StepOutcome::Cutoff);
                 if new || options.push_found {
-                    queues.made(engine, &Item { step, found: found.clone(), from: ended.from });
+                    queues.made(engine, &Item::result(step, found.clone(), ended.from));
                 }
                 self.results.insert(step, found);
                 for dependent in self.dependents.remove(&step).unwrap_or_default() {

@@ -12,7 +12,9 @@ use ashlar_source::{DigestFile, Fetcher};
 use ashlar_store::{Found, LocalStore, Store, StoreError, put};
 
 use crate::command;
+use crate::ended::Ended;
 use crate::event::{ErrorKind, Event, Failure, StepOutcome};
+use crate::image::checkpoint::Begun;
 use crate::image::{Building, Cache};
 use crate::origin::Origins;
 use crate::remotes::{Ears, Remotes};
@@ -61,20 +63,6 @@ pub struct Engine<'a> {
     /// When the run has to be over: commands that are at work then are stopped, and count as not
     /// tried.
     pub deadline: Option<Instant>,
-}
-
-/// How a step ended, before it is told to anyone.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub outcome: StepOutcome,
-    pub found: Option<Found>,
-    pub action: Option<Digest>,
-    pub log: Option<Digest>,
-    pub failure: Option<Failure>,
-    pub took: Duration,
-    pub started: Time,
-    /// The remote that a result came from.
-    pub from: Option<usize>,
 }
 
 /// The results a step can use, by the place of the step that made them.
@@ -126,6 +114,7 @@ impl Engine<'_> {
                     took: Duration::ZERO,
                     started,
                     from: None,
+                    checkpoints: Vec::new(),
                 }
             });
         if ended.took.is_zero() && ended.outcome != StepOutcome::Hit {
@@ -191,19 +180,24 @@ impl Engine<'_> {
             return Ok(Ended { from, ..Ended::found(StepOutcome::Cutoff, found, started) });
         }
         let _held = prepared.held;
+        let mut begun = Begun::default();
         let (kept, log, began, took) = match (prepared.made, prepared.request) {
             (Some(made), _) => (made, Digest::EMPTY, started, Duration::ZERO),
             (None, Some(mut request)) => {
                 request.held_jobs = held;
+                begun = self.begin_from(&prepared.action, &mut request, again, shared)?;
                 let left = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
                 request.timeout = match (request.timeout, left) {
                     (Some(own), Some(left)) => Some(own.min(left)),
                     (own, left) => own.or(left),
                 };
                 let finished = self.executor.run(&request, self.jobs, self.cancel)?;
-                self.keep_checkpoints(&prepared.action, &request, &finished.checkpoints)?;
-                let failed = |failure| {
-                    Ended::failed(
+                let checkpoints = self.keep_checkpoints(&prepared.action, &begun, &finished)?;
+                let skipped =
+                    || Ended { checkpoints: checkpoints.clone(), ..Ended::skipped(started) };
+                let failed = |failure| Ended {
+                    checkpoints: checkpoints.clone(),
+                    ..Ended::failed(
                         prepared.action,
                         finished.log,
                         failure,
@@ -216,10 +210,10 @@ impl Engine<'_> {
                         (kept, finished.log, finished.started, finished.took)
                     }
                     Outcome::Failed(code) => return Ok(failed(Failure::Exit(code))),
-                    Outcome::TimedOut(_) if self.is_over() => return Ok(Ended::skipped(started)),
+                    Outcome::TimedOut(_) if self.is_over() => return Ok(skipped()),
                     Outcome::TimedOut(after) => return Ok(failed(Failure::TimedOut(after))),
                     Outcome::Unkeepable(what) => return Ok(failed(Failure::Unkeepable(what))),
-                    Outcome::Cancelled => return Ok(Ended::skipped(started)),
+                    Outcome::Cancelled => return Ok(skipped()),
                 }
             }
             (None, None) => (empty(self.store)?, Digest::EMPTY, started, Duration::ZERO),
@@ -249,7 +243,7 @@ impl Engine<'_> {
         self.trees.know(&kept);
         self.origins.led(&step.key, &prepared.action, &inputs)?;
         self.store.put_result(&prepared.action, &result)?;
-        self.origins.made(&prepared.action, &result)?;
+        self.origins.made(&prepared.action, &result, &begun.trust)?;
         self.store.put_step(&step.key, &prepared.action)?;
         let found = Found { action: prepared.action, result };
         Ok(Ended { took, ..Ended::found(StepOutcome::Built, found, began) })
@@ -539,47 +533,6 @@ impl Engine<'_> {
     }
 }
 
-impl Ended {
-    /// The command, or what it left, is not what it should be.
-    fn failed(
-        action: Digest,
-        log: Digest,
-        failure: Failure,
-        took: Duration,
-        started: Time,
-    ) -> Self {
-        let (action, log, failure) = (Some(action), Some(log), Some(failure));
-        let outcome = StepOutcome::Failed;
-        Self { outcome, action, log, failure, took, ..Self::skipped(started) }
-    }
-
-    pub(crate) fn skipped(started: Time) -> Self {
-        Self {
-            outcome: StepOutcome::Skipped,
-            found: None,
-            action: None,
-            log: None,
-            failure: None,
-            took: Duration::ZERO,
-            started,
-            from: None,
-        }
-    }
-
-    pub(crate) fn found(outcome: StepOutcome, found: Found, started: Time) -> Self {
-        Self {
-            outcome,
-            action: Some(found.action),
-            log: Some(found.result.log),
-            found: Some(found),
-            failure: None,
-            took: Duration::ZERO,
-            started,
-            from: None,
-        }
-    }
-}
-
 fn empty(store: &dyn Store) -> Result<Kept, StoreError> {
     let tree = Tree::default();
     Ok(Kept { digest: put(store, &tree.encode())?, tree })
@@ -596,7 +549,7 @@ pub(crate) fn now() -> Time {
     Time { seconds: since.as_secs().cast_signed(), nanos: since.subsec_nanos() }
 }
 
-fn since(started: Time) -> Duration {
+pub(crate) fn since(started: Time) -> Duration {
     let now = now();
     let nanos = |t: Time| i128::from(t.seconds) * 1_000_000_000 + i128::from(t.nanos);
     Duration::from_nanos(u64::try_from(nanos(now) - nanos(started)).unwrap_or_default())

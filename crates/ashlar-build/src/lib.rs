@@ -9,6 +9,7 @@ mod clean;
 mod command;
 mod direct;
 mod dispatch;
+mod ended;
 mod engine;
 mod event;
 mod expect;

@@ -51,6 +51,11 @@ impl Trust {
         Some(format!("it comes from remote {}, or from what does, which {lacks}", word.remote))
     }
 
+    /// Stands on the word of others as well.
+    pub fn add(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// The name of a remote that it came from.
     pub fn remote(&self) -> Option<&str> {
         self.0.first().map(|word| word.remote.as_str())
@@ -197,9 +202,15 @@ impl<'a> Origins<'a> {
         self.note_if_other(&leads(key, action), action, inputs)
     }
 
-    /// An action was carried out here, with this result.
-    pub(crate) fn made(&self, action: &Digest, result: &ActionResult) -> Result<(), StoreError> {
-        self.note_if_other(&has(action, result), action, &Trust::default())
+    /// An action was carried out here, with this result. `begun` is on whose word that stands
+    /// which the command went on from; nobody's as a rule.
+    pub(crate) fn made(
+        &self,
+        action: &Digest,
+        result: &ActionResult,
+        begun: &Trust,
+    ) -> Result<(), StoreError> {
+        self.note_if_other(&has(action, result), action, begun)
     }
 
     fn note_if_other(&self, claim: &str, action: &Digest, trust: &Trust) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::event::{Event, Way};
 use crate::failure::chain;
 use crate::front::facts;
+use crate::image::checkpoint::Left;
 use crate::lookup::shared_steps;
 use crate::remotes::Ears;
 
@@ -38,6 +39,20 @@ pub(crate) struct Item {
     pub found: Found,
     /// The remote that it came from.
     pub from: Option<usize>,
+    /// Where it is no result of the step, but what a command left that was stopped.
+    pub left: Option<Left>,
+}
+
+impl Item {
+    /// A result of a step.
+    pub fn result(step: StepIndex, found: Found, from: Option<usize>) -> Self {
+        Self { step, found, from, left: None }
+    }
+
+    /// What a stopped command left.
+    pub fn left(step: StepIndex, left: Left) -> Self {
+        Self { step, found: left.found.clone(), from: None, left: Some(left) }
+    }
 }
 
 /// What waits for each remote.
@@ -288,6 +303,17 @@ fn publication(engine: &Engine<'_>, journal: &Journal, item: &Item, ears: Ears<'
     let step = &engine.plan.steps[item.step];
     let found = &item.found;
     let project = &engine.project.name;
+    if let Some(left) = &item.left {
+        // No key leads to it, and nothing is made from it but by the same command.
+        return Publication {
+            keys: Vec::new(),
+            action: found.action,
+            result: found.result.clone(),
+            lineage: format!("{project}/{}/{}/checkpoint", step.id.module, step.id.step),
+            earlier: left.began.into_iter().collect(),
+            provenance: None,
+        };
+    }
     Publication {
         keys: vec![step.key],
         action: found.action,

@@ -19,6 +19,12 @@ use crate::origin::{Keys, Origins};
 /// so that a run that is killed has not moved everything in vain.
 const AT_ONCE: usize = 256;
 
+/// How many results of a row are asked for at once.
+pub(crate) const IN_A_ROW: u32 = 8;
+
+/// No row is longer: a remote that says it has everything is not asked for ever.
+const LONGEST_ROW: u32 = 1000;
+
 /// A remote with what may be done with it.
 #[derive(Clone, Copy)]
 pub struct Shared<'a> {
@@ -222,6 +228,52 @@ impl<'a> Remotes<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// The last of a row of results that are left one after another, from a number on, brought
+    /// here: which one it is. Remotes are asked in their order, each for what is later still. Some
+    /// may have been collected: the row ends where [`IN_A_ROW`] are missing.
+    ///
+    /// # Errors
+    /// As [`Remotes::steps`].
+    pub(crate) fn last_of(
+        &self,
+        row: &dyn Fn(u32) -> Digest,
+        from: u32,
+        into: &dyn Store,
+        origins: &Origins<'_>,
+        ears: Ears<'_>,
+    ) -> Result<Option<(u32, Found)>, StoreError> {
+        let mut last: Option<(u32, Found)> = None;
+        for (index, one) in self.all.iter().enumerate() {
+            let mut next = last.as_ref().map_or(from, |(number, _)| number + 1);
+            let mut latest = None;
+            while one.readable.load(Ordering::Relaxed) && !ears.stopped() && next < LONGEST_ROW {
+                one.asked.store(true, Ordering::Relaxed);
+                let asked: Vec<Digest> = (next..next + IN_A_ROW).map(row).collect();
+                let found = match one.shared.remote.results(&asked) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        self.read_failed(index, error, ears)?;
+                        break;
+                    }
+                };
+                let there = asked.into_iter().zip(found).zip(next..);
+                let last = there
+                    .filter_map(|((action, result), n)| {
+                        Some((Found { action, result: result? }, n))
+                    })
+                    .last();
+                let Some(last) = last else { break };
+                (next, latest) = (last.1 + 1, Some(last));
+            }
+            let Some((found, number)) = latest else { continue };
+            let wanted = [(None, found.clone())];
+            if self.pull(index, &wanted, into, origins, ears)?.pop() == Some(true) {
+                last = Some((number, found));
+            }
+        }
+        Ok(last)
     }
 
     /// Brings results here and keeps them, under their step keys where these are given. For each,

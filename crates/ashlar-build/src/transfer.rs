@@ -49,7 +49,7 @@ pub fn push(engine: &Engine<'_>, journal: &Journal) -> Result<Transfer, StoreErr
             match found {
                 Some(found) => {
                     transfer.results += 1;
-                    queues.made(engine, &Item { step, found, from: None });
+                    queues.made(engine, &Item::result(step, found, None));
                 }
                 None if plan.targets.contains(&step) => {
                     transfer.missing.push(plan.steps[step].id.clone());

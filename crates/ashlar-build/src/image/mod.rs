@@ -13,6 +13,7 @@
 //! | `layer.rs` | changing a root, and the layer that makes the change |
 //! | `steps.rs` | what a step of an image sees and makes |
 //! | `cache_mount.rs` | folders that outlive builds |
+//! | `checkpoint.rs` | what stopped commands leave for the same command to go on with |
 //! | `document.rs`, `export.rs` | from layers and configuration to an image that others take |
 //! | `rootfs.rs` | the files of an image as a folder |
 //!
@@ -21,6 +22,7 @@
 mod archive;
 mod attributes;
 mod cache_mount;
+pub(crate) mod checkpoint;
 pub(crate) mod context;
 pub(crate) mod copy;
 mod document;

@@ -280,8 +280,7 @@ impl Engine<'_> {
         let action = self.action(&salt, &command, &below);
         for target in checkpoints {
             let made = Owner { mode: 0o755, uid: user.uid, gid: user.gid };
-            let seed = self.checkpoint(&action, &target)?;
-            mounts.push(ImageMount { at: target, what: Mounted::Checkpoint { seed, made } });
+            mounts.push(ImageMount { at: target, what: Mounted::Checkpoint { seed: None, made } });
         }
         // What follows is in no key.
         for (name, value) in &run.proxies {
@@ -307,42 +306,6 @@ impl Engine<'_> {
             view: View::Image(Box::new(view)),
         };
         Ok(Prepared { action, request: Some(request), made: None, held, secrets })
-    }
-
-    /// What a stopped command of the same action left in a folder.
-    fn checkpoint(&self, action: &Digest, target: &str) -> Result<Option<Kept>, Failure> {
-        let Some(local) = self.local else { return Ok(None) };
-        let name = checkpoint_name(action, target);
-        let Some(bytes) = local.journal().recall(&name)? else { return Ok(None) };
-        let digest = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
-        let Some(digest) = digest else { return Ok(None) };
-        // What was collected since is begun anew.
-        Ok(match ashlar_store::read_tree(self.store, &digest) {
-            Ok(Some(tree)) if self.store.missing(&tree.blobs())?.is_empty() => {
-                Some(Kept { digest, tree })
-            }
-            _ => None,
-        })
-    }
-
-    /// Keeps what a stopped command left, for the same command to go on with; or forgets it when
-    /// the command succeeded.
-    pub(crate) fn keep_checkpoints(
-        &self,
-        action: &Digest,
-        request: &Request,
-        left: &[ashlar_execute::Checkpoint],
-    ) -> Result<(), Failure> {
-        let (View::Image(view), Some(local)) = (&request.view, self.local) else { return Ok(()) };
-        for mount in &view.mounts {
-            if !matches!(mount.what, Mounted::Checkpoint { .. }) {
-                continue;
-            }
-            let kept = left.iter().find(|one| one.at == mount.at);
-            let bytes = kept.map_or_else(String::new, |one| one.kept.digest.to_string());
-            local.journal().remember(&checkpoint_name(action, &mount.at), bytes.as_bytes())?;
-        }
-        Ok(())
     }
 
     /// Why a layer is not kept that has a secret in it. What is shorter than [`SHORTEST`] is found
@@ -426,10 +389,6 @@ fn contains(content: &mut dyn Read, wanted: &[u8]) -> std::io::Result<bool> {
         let keep = buffer.len().min(wanted.len() - 1);
         buffer.drain(..buffer.len() - keep);
     }
-}
-
-fn checkpoint_name(action: &Digest, target: &str) -> String {
-    format!("checkpoint:{}:{target}", action.hex())
 }
 
 /// What an instruction asks for that cannot be done.
