@@ -42,6 +42,7 @@ mod journal;
 mod local;
 mod memory;
 mod memory_remote;
+mod pour;
 mod remote;
 mod removal;
 mod stat_cache;
@@ -63,6 +64,7 @@ pub use local::{
 };
 pub use memory::MemoryStore;
 pub use memory_remote::{Asked, Fault, MemoryRemote};
+pub use pour::{Buffer, Poured, Unpoured, pour};
 pub use remote::{
     Abilities, Collected, Moved, Publication, Remote, RemoteError, RemoteStat, Watch,
 };

@@ -14,7 +14,8 @@ use ashlar_object::{Digest, Hasher, RelPath, Tree};
 use crate::capture::{self, Content, Item, Kind};
 use crate::facts::{Facts, Owners};
 use crate::failed::failed;
-use crate::local::parallel::{CHUNK, in_parallel};
+use crate::local::parallel::in_parallel;
+use crate::pour::CHUNK;
 use crate::{Capture, StoreError};
 
 /// What [`survey`] found: a tree, and where each of its contents can be read.

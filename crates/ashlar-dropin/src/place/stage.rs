@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ashlar_build::{Apart, failed_at};
 use ashlar_object::{Digest, Dir, Node};
-use ashlar_store::{Found, Store, in_parallel};
+use ashlar_store::{Buffer, Found, Store, Unpoured, in_parallel, pour};
 use rustix::fs::{AtFlags, CWD, Mode};
 
 use super::clock::{Moments, kept};
@@ -17,8 +17,6 @@ use super::finish::{Area, Op};
 use super::found::{New, Plan, mode_of};
 use super::{Bring, PlaceError, Put, Says, failed, stamps};
 
-/// Bytes read at a time.
-const CHUNK: usize = 256 << 10;
 /// Files from which on each is a piece of work of its own.
 const LARGE: u64 = 4 << 20;
 
@@ -223,14 +221,14 @@ fn lacking(put: &Put<'_>, leaves: &[Leaf<'_>]) -> Result<HashSet<Digest>, PlaceE
 
 /// What one thread keeps for itself.
 struct Part {
-    buffer: Vec<u8>,
+    buffer: Buffer,
     bytes: u64,
     written: Vec<(PathBuf, Option<Metadata>, Digest)>,
 }
 
 impl Part {
     fn new() -> Self {
-        Self { buffer: vec![0; CHUNK], bytes: 0, written: Vec::new() }
+        Self { buffer: Buffer::new(), bytes: 0, written: Vec::new() }
     }
 }
 
@@ -283,7 +281,7 @@ impl Writer<'_> {
         leaf: &Leaf<'_>,
         of: &ashlar_object::File,
         part: &mut Part,
-        fill: impl FnOnce(&mut File, &mut [u8]) -> Result<(), PlaceError>,
+        fill: impl FnOnce(&mut File, &mut Buffer) -> Result<(), PlaceError>,
     ) -> Result<File, PlaceError> {
         let (path, mode) = (self.root.join(&leaf.at), mode_of(&of.meta));
         let mut file = File::options()
@@ -318,23 +316,20 @@ impl Writer<'_> {
         &self,
         digest: &Digest,
         from: &mut dyn Read,
-        to: &mut File,
+        to: &File,
         path: &Path,
-        buffer: &mut [u8],
+        buffer: &mut Buffer,
     ) -> Result<(), PlaceError> {
-        loop {
-            match from.read(buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => to.write_all(&buffer[..count]).map_err(failed("write", path))?,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // The store has put it aside.
-                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                    return Err(PlaceError::Missing(*digest));
-                }
-                Err(source) => {
-                    let path = self.put.store.path().to_path_buf();
-                    return Err(PlaceError::Io { doing: "read from", path, source });
-                }
+        match pour(from, to, digest.size, buffer) {
+            Ok(_) => Ok(()),
+            Err(Unpoured::Write(e)) => Err(failed("write", path)(e)),
+            // The store has put it aside.
+            Err(Unpoured::Read(e)) if e.kind() == io::ErrorKind::InvalidData => {
+                Err(PlaceError::Missing(*digest))
+            }
+            Err(Unpoured::Read(source)) => {
+                let path = self.put.store.path().to_path_buf();
+                Err(PlaceError::Io { doing: "read from", path, source })
             }
         }
     }

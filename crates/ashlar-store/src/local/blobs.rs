@@ -18,11 +18,11 @@ use rustix::io::Errno;
 
 use super::keys::{BlobName, Form};
 use super::locks::{Gate, serial};
-use super::parallel::CHUNK;
 use super::workspace::Workspace;
 use crate::StoreError;
 use crate::facts::{FIXED, Facts, Owners, times};
 use crate::failed::{failed, failing};
+use crate::pour::{Buffer, CHUNK, Poured, Unpoured, pour};
 
 /// The folder of blobs and what is needed to judge and to change it.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Blobs {
             self.quarantine(&name, &why)?;
             return Ok(None);
         }
-        match hash(&fd, &mut vec![0; CHUNK]) {
+        match hash(&fd, &mut Buffer::new()) {
             Ok(found) if found == *digest => {}
             Ok(_) => {
                 self.quarantine(&name, "its content is another")?;
@@ -310,17 +310,23 @@ impl Blobs {
     /// Keeps everything that can be read.
     pub fn put(&self, bytes: &mut dyn Read) -> Result<Digest, StoreError> {
         with_buffer(|buffer| {
-            let mut filled = fill(bytes, buffer)?;
-            if filled < buffer.len() {
-                return self.put_bytes(&buffer[..filled]);
+            let mut filled = buffer.fill(bytes).map_err(unread)?;
+            if filled < CHUNK {
+                return self.put_bytes(&buffer.bytes()[..filled]);
             }
-            let mut temporary = self.temporary()?;
+            let temporary = self.temporary()?;
             let mut hasher = Hasher::new();
+            let mut poured = Poured::new(&temporary.file, CHUNK as u64);
             while filled > 0 {
-                hasher.update(&buffer[..filled]);
-                temporary.write(&buffer[..filled])?;
-                filled = fill(bytes, buffer)?;
+                hasher.update(&buffer.bytes()[..filled]);
+                let written = poured.write(buffer, filled);
+                written.map_err(|e| failed("write", &temporary.path(), e))?;
+                if filled < CHUNK {
+                    break;
+                }
+                filled = buffer.fill(bytes).map_err(unread)?;
             }
+            poured.end().map_err(|e| failed("write", &temporary.path(), e))?;
             let digest = hasher.finish();
             self.used.store(true, Ordering::Relaxed);
             self.enter(temporary, &digest, Form::Plain)?;
@@ -339,17 +345,18 @@ impl Blobs {
         self.used.store(true, Ordering::Relaxed);
         with_buffer(|buffer| {
             // Read first: what is wrong from the beginning makes no file.
-            let mut filled = fill(bytes, buffer)?;
-            let mut temporary = self.temporary_with(form.mode())?;
-            let mut size = 0;
+            let mut filled = buffer.fill(bytes).map_err(unread)?;
+            let temporary = self.temporary_with(form.mode())?;
+            let full = |e| failed("write", &temporary.path(), e);
+            let mut poured = Poured::new(&temporary.file, digest.size);
             while filled > 0 {
-                size += filled as u64;
-                temporary.write(&buffer[..filled])?;
-                if filled < buffer.len() {
+                poured.write(buffer, filled).map_err(full)?;
+                if filled < CHUNK {
                     break;
                 }
-                filled = fill(bytes, buffer)?;
+                filled = buffer.fill(bytes).map_err(unread)?;
             }
+            let size = poured.end().map_err(full)?;
             if size != digest.size {
                 let why = format!("{size} bytes came instead of {}", digest.size);
                 return Err(unread(io::Error::new(io::ErrorKind::InvalidData, why)));
@@ -410,17 +417,17 @@ impl Blobs {
         if *digest != Digest::EMPTY && self.probe(digest, form.other())?.is_none() {
             return Ok(false);
         }
-        let mut temporary = self.temporary()?;
-        if *digest != Digest::EMPTY && !self.copy_to(digest, &mut temporary)? {
+        let temporary = self.temporary()?;
+        if *digest != Digest::EMPTY && !self.copy_to(digest, &temporary)? {
             return Ok(false);
         }
         self.enter(temporary, digest, form)?;
         Ok(true)
     }
 
-    fn copy_to(&self, digest: &Digest, to: &mut Temporary<'_>) -> Result<bool, StoreError> {
+    fn copy_to(&self, digest: &Digest, to: &Temporary<'_>) -> Result<bool, StoreError> {
         let path = to.path();
-        self.copy_out(digest, &mut to.file, &path, &mut vec![0; CHUNK])
+        self.copy_out(digest, &to.file, &path, &mut Buffer::new())
     }
 
     /// Writes the content of a blob into a file, comparing as it goes. `false` when it is not
@@ -428,9 +435,9 @@ impl Blobs {
     pub fn copy_out(
         &self,
         digest: &Digest,
-        to: &mut std::fs::File,
+        to: &std::fs::File,
         to_path: &Path,
-        buffer: &mut [u8],
+        buffer: &mut Buffer,
     ) -> Result<bool, StoreError> {
         if *digest == Digest::EMPTY {
             return Ok(true);
@@ -441,22 +448,16 @@ impl Blobs {
         let Some(from) = self.open_name(&name).map_err(failing("open", &*shown))? else {
             return Ok(false);
         };
-        let mut hasher = Hasher::new();
-        loop {
-            match rustix::io::read(&from, &mut *buffer) {
-                Ok(0) => break,
-                Ok(count) => {
-                    hasher.update(&buffer[..count]);
-                    to.write_all(&buffer[..count]).map_err(failing("write", to_path))?;
-                }
-                Err(Errno::INTR) => {}
-                Err(e) => {
-                    self.quarantine(&name, &format!("it cannot be read: {e}"))?;
-                    return Ok(false);
-                }
+        let mut from = Hashed { file: from.into(), hasher: Hasher::new() };
+        match pour(&mut from, to, digest.size, buffer) {
+            Ok(_) => {}
+            Err(Unpoured::Write(e)) => return Err(failed("write", to_path, e)),
+            Err(Unpoured::Read(e)) => {
+                self.quarantine(&name, &format!("it cannot be read: {e}"))?;
+                return Ok(false);
             }
         }
-        if hasher.finish() != *digest {
+        if from.hasher.finish() != *digest {
             self.quarantine(&name, "its content is another")?;
             return Ok(false);
         }
@@ -492,7 +493,7 @@ impl Blobs {
     /// Puts a copy in place of the file of a blob.
     fn renew(&self, digest: &Digest, form: Form) -> Result<(), StoreError> {
         let mut temporary = self.temporary()?;
-        if !self.copy_to(digest, &mut temporary)? {
+        if !self.copy_to(digest, &temporary)? {
             return Err(StoreError::Missing(*digest));
         }
         let name = BlobName::new(&digest.hash, form);
@@ -524,6 +525,7 @@ impl Temporary<'_> {
         self.scratch.path().join(&self.name)
     }
 
+    /// Writes a small content.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.file.write_all(bytes).map_err(|e| failed("write", &self.path(), e))
     }
@@ -580,32 +582,31 @@ impl Read for Verified {
     }
 }
 
-/// Lends a buffer that each thread has once: to make and to clear one costs more than to keep a
-/// small file.
-fn with_buffer<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
-    thread_local! {
-        static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    }
-    // Taken out, so that whoever is lent one while another is in use has one of its own.
-    let mut buffer = BUFFER.take();
-    buffer.resize(CHUNK, 0);
-    let result = use_it(&mut buffer);
-    BUFFER.set(buffer);
-    result
+/// What is read, and the digest of it.
+struct Hashed {
+    file: std::fs::File,
+    hasher: Hasher,
 }
 
-/// Reads until the buffer is full or nothing is left; how much it was.
-fn fill(bytes: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, StoreError> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match bytes.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(unread(e)),
-        }
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
     }
-    Ok(filled)
+}
+
+/// Lends a buffer that each thread has once: to make and to clear one costs more than to keep a
+/// small file.
+fn with_buffer<T>(use_it: impl FnOnce(&mut Buffer) -> T) -> T {
+    thread_local! {
+        static BUFFER: Cell<Option<Buffer>> = const { Cell::new(None) };
+    }
+    // Taken out, so that whoever is lent one while another is in use has one of its own.
+    let mut buffer = BUFFER.take().unwrap_or_default();
+    let result = use_it(&mut buffer);
+    BUFFER.set(Some(buffer));
+    result
 }
 
 fn unread(error: io::Error) -> StoreError {
@@ -613,12 +614,12 @@ fn unread(error: io::Error) -> StoreError {
 }
 
 /// The digest of what is left to read of a file.
-pub(super) fn hash(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Digest> {
-    let mut hasher = Hasher::new();
+pub(super) fn hash(fd: impl AsFd, buffer: &mut Buffer) -> io::Result<Digest> {
+    let (mut hasher, bytes) = (Hasher::new(), buffer.bytes());
     loop {
-        match rustix::io::read(&fd, &mut *buffer) {
+        match rustix::io::read(&fd, &mut *bytes) {
             Ok(0) => return Ok(hasher.finish()),
-            Ok(count) => hasher.update(&buffer[..count]),
+            Ok(count) => hasher.update(&bytes[..count]),
             Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }

@@ -13,11 +13,12 @@ use rustix::io::Errno;
 use super::blobs::{Blobs, hash};
 use super::keys::{BlobName, Form};
 use super::lay::{may_be_linked, time};
-use super::parallel::{CHUNK, in_parallel};
+use super::parallel::in_parallel;
 use super::stage::{Sound, adopt, remove_at};
 use crate::capture::{self, Content, Item, Kind, Scan};
 use crate::facts::{Facts, times};
 use crate::failed::{failed, failing};
+use crate::pour::{Buffer, CHUNK, Descriptor, Poured};
 use crate::stat_cache::{Stamp, StatCache};
 use crate::xattrs::{self, Xattrs};
 use crate::{Capture, StoreError};
@@ -95,21 +96,17 @@ fn copy_in(
 /// Reads all files of a scan, each once whatever names it has, the largest first so that no thread is left with one at the end.
 fn in_files(
     scan: &Scan,
-    each: impl Fn(&mut Vec<u8>, &Item) -> Result<Content, StoreError> + Sync,
+    each: impl Fn(&mut Buffer, &Item) -> Result<Content, StoreError> + Sync,
 ) -> Result<Vec<Content>, StoreError> {
     let mut files: Vec<usize> =
         (0..scan.items.len()).filter(|index| scan.is_first_name(*index)).collect();
     files.sort_by_key(|index| std::cmp::Reverse(scan.items[*index].facts.size));
     let contents = Mutex::new(vec![Content::default(); scan.items.len()]);
-    in_parallel(
-        &files,
-        || vec![0; CHUNK],
-        |buffer, index| {
-            let content = each(buffer, &scan.items[*index])?;
-            contents.lock().unwrap_or_else(PoisonError::into_inner)[*index] = content;
-            Ok::<_, StoreError>(())
-        },
-    )?;
+    in_parallel(&files, Buffer::new, |buffer, index| {
+        let content = each(buffer, &scan.items[*index])?;
+        contents.lock().unwrap_or_else(PoisonError::into_inner)[*index] = content;
+        Ok::<_, StoreError>(())
+    })?;
     let mut contents = contents.into_inner().unwrap_or_else(PoisonError::into_inner);
     for group in &scan.groups {
         if let Some((first, others)) = group.split_first() {
@@ -179,7 +176,7 @@ impl Keeper<'_> {
 
     /// Moves a file in: it becomes the file of its blob, or is replaced by it. One that has several
     /// `names` in the folder stays a file of its own, whose names are those of the tree alone.
-    fn keep(&self, item: &Item, names: u64, buffer: &mut [u8]) -> Result<Content, StoreError> {
+    fn keep(&self, item: &Item, names: u64, buffer: &mut Buffer) -> Result<Content, StoreError> {
         let blobs = self.blobs;
         let fd = capture::open_file(self.root, &item.path, true)
             .map_err(|e| failed("open", &self.shown(item), e.into()))?;
@@ -270,7 +267,7 @@ impl Keeper<'_> {
     ) -> Result<(), StoreError> {
         rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(0))
             .map_err(|e| failed("read", &self.shown(item), e.into()))?;
-        let (found, temporary) = self.read_into_temporary(item, fd, &mut vec![0; CHUNK])?;
+        let (found, temporary) = self.read_into_temporary(item, fd, &mut Buffer::new())?;
         if found != *digest {
             let what = "a file that is being written to";
             return Err(StoreError::Unkeepable { path: self.shown(item), what });
@@ -280,9 +277,9 @@ impl Keeper<'_> {
 
     /// Gives a file with several names and an odd mode an inode of its own.
     fn separate(&self, item: &Item, digest: &Digest, meta: &Meta) -> Result<(), StoreError> {
-        let mut temporary = self.blobs.temporary()?;
+        let temporary = self.blobs.temporary()?;
         let path = temporary.path();
-        if !self.blobs.copy_out(digest, &mut temporary.file, &path, &mut vec![0; CHUNK])? {
+        if !self.blobs.copy_out(digest, &temporary.file, &path, &mut Buffer::new())? {
             return Err(StoreError::Missing(*digest));
         }
         let done = || {
@@ -366,7 +363,7 @@ impl Keeper<'_> {
         &self,
         item: &Item,
         cache: Option<&StatCache>,
-        buffer: &mut [u8],
+        buffer: &mut Buffer,
     ) -> Result<Content, StoreError> {
         let blobs = self.blobs;
         let path = self.shown(item);
@@ -389,7 +386,7 @@ impl Keeper<'_> {
         let (_, xattrs) = self.attributes(&fd, item)?;
         let meta = capture::meta(item, self.how, &blobs.owners, &xattrs);
         let form = Form::of(&meta).unwrap_or(Form::Plain);
-        let digest = if item.facts.size < buffer.len() as u64 {
+        let digest = if item.facts.size < CHUNK as u64 {
             self.copy_small(item, &fd, form, buffer)?
         } else {
             let (digest, temporary) = self.read_into_temporary(item, &fd, buffer)?;
@@ -411,25 +408,18 @@ impl Keeper<'_> {
         item: &Item,
         fd: &OwnedFd,
         form: Form,
-        buffer: &mut [u8],
+        buffer: &mut Buffer,
     ) -> Result<Digest, StoreError> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match rustix::io::read(fd, &mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(failed("read", &self.shown(item), e.into())),
-            }
-        }
-        if filled == buffer.len() {
+        let filled = self.fill(item, fd, buffer)?;
+        if filled == CHUNK {
             let what = "a file that is being written to";
             return Err(StoreError::Unkeepable { path: self.shown(item), what });
         }
-        let digest = Digest::of(&buffer[..filled]);
+        let bytes = &buffer.bytes()[..filled];
+        let digest = Digest::of(bytes);
         if !self.blobs.has_for_long_inside(&digest)? {
             let mut temporary = self.blobs.temporary()?;
-            temporary.write(&buffer[..filled])?;
+            temporary.write(bytes)?;
             self.blobs.enter(temporary, &digest, form)?;
         }
         Ok(digest)
@@ -439,21 +429,26 @@ impl Keeper<'_> {
         &self,
         item: &Item,
         fd: &OwnedFd,
-        buffer: &mut [u8],
+        buffer: &mut Buffer,
     ) -> Result<(Digest, super::blobs::Temporary<'_>), StoreError> {
-        let mut temporary = self.blobs.temporary()?;
+        let temporary = self.blobs.temporary()?;
         let mut hasher = Hasher::new();
+        let full = |e| failed("write", &temporary.path(), e);
+        let mut poured = Poured::new(&temporary.file, item.facts.size);
         loop {
-            match rustix::io::read(fd, &mut *buffer) {
-                Ok(0) => return Ok((hasher.finish(), temporary)),
-                Ok(count) => {
-                    hasher.update(&buffer[..count]);
-                    temporary.write(&buffer[..count])?;
-                }
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(failed("read", &self.shown(item), e.into())),
+            let filled = self.fill(item, fd, buffer)?;
+            hasher.update(&buffer.bytes()[..filled]);
+            poured.write(buffer, filled).map_err(full)?;
+            if filled < CHUNK {
+                break;
             }
         }
+        poured.end().map_err(full)?;
+        Ok((hasher.finish(), temporary))
+    }
+
+    fn fill(&self, item: &Item, fd: &OwnedFd, buffer: &mut Buffer) -> Result<usize, StoreError> {
+        buffer.fill(&mut Descriptor(fd.as_fd())).map_err(|e| failed("read", &self.shown(item), e))
     }
 }
 

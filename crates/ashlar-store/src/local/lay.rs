@@ -10,11 +10,12 @@ use rustix::io::Errno;
 
 use super::blobs::Blobs;
 use super::keys::Form;
-use super::parallel::{CHUNK, in_parallel};
+use super::parallel::in_parallel;
 use crate::StoreError;
 use crate::capture::shown;
 use crate::facts::{FIXED, times};
 use crate::failed::{failed, failing};
+use crate::pour::Buffer;
 use crate::xattrs;
 
 /// How files come to be where they are laid.
@@ -73,18 +74,14 @@ impl Lay<'_> {
             rustix::fs::mkdirat(self.dest, path.as_slice(), Mode::RWXU)
                 .map_err(failing("make", self.shown(path)))?;
         }
-        in_parallel(
-            &apart(&leaves),
-            || vec![0; CHUNK],
-            |buffer, leaves| {
-                leaves.iter().try_for_each(|(path, leaf)| match leaf {
-                    Leaf::File(file, link) => self.file(path, file, *link, buffer),
-                    Leaf::Symlink(link) => self.symlink(path, link),
-                    Leaf::Whiteout => self.whiteout(path),
-                })
-            },
-        )?;
-        let mut buffer = vec![0; CHUNK];
+        in_parallel(&apart(&leaves), Buffer::new, |buffer, leaves| {
+            leaves.iter().try_for_each(|(path, leaf)| match leaf {
+                Leaf::File(file, link) => self.file(path, file, *link, buffer),
+                Leaf::Symlink(link) => self.symlink(path, link),
+                Leaf::Whiteout => self.whiteout(path),
+            })
+        })?;
+        let mut buffer = Buffer::new();
         for link in &links {
             self.link(link, &mut buffer)?;
         }
@@ -104,7 +101,7 @@ impl Lay<'_> {
         path: &[u8],
         file: &File,
         link: bool,
-        buffer: &mut [u8],
+        buffer: &mut Buffer,
     ) -> Result<(), StoreError> {
         if self.how != How::Copied
             && link
@@ -121,15 +118,15 @@ impl Lay<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self.dest, path, flags, Mode::RUSR | Mode::WUSR)
             .map_err(failing("make", self.shown(path)))?;
-        let mut fd = std::fs::File::from(fd);
-        if !self.blobs.copy_out(&file.digest, &mut fd, &self.shown(path), buffer)? {
+        let fd = std::fs::File::from(fd);
+        if !self.blobs.copy_out(&file.digest, &fd, &self.shown(path), buffer)? {
             return Err(StoreError::Missing(file.digest));
         }
         self.finish(&fd, &file.meta).map_err(failing("set the mode of", self.shown(path)))
     }
 
     /// One more name of a file that is there.
-    fn link(&self, link: &Link<'_>, buffer: &mut [u8]) -> Result<(), StoreError> {
+    fn link(&self, link: &Link<'_>, buffer: &mut Buffer) -> Result<(), StoreError> {
         let Link { path, first, file } = link;
         match rustix::fs::linkat(
             self.dest,

@@ -13,11 +13,12 @@ use rustix::io::Errno;
 use super::blobs::{Blobs, hash};
 use super::lay::{How, Lay, time};
 use super::locks::{lock, serial, try_lock};
-use super::parallel::{CHUNK, in_parallel};
+use super::parallel::in_parallel;
 use super::workspace::Workspace;
 use crate::StoreError;
 use crate::facts::{Facts, times};
 use crate::failed::{failed, failing};
+use crate::pour::Buffer;
 use crate::removal;
 
 /// A tree as a folder. As long as this value lives, the folder stays.
@@ -296,7 +297,7 @@ fn content_is(
 ) -> std::io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    let good = hash(&fd, &mut vec![0; CHUNK]).is_ok_and(|found| found == *digest);
+    let good = hash(&fd, &mut Buffer::new()).is_ok_and(|found| found == *digest);
     if good && !blobs.read_only {
         rustix::fs::futimens(&fd, &times(Facts::of(&fd)?.mtime))?;
     }

@@ -12,12 +12,13 @@ use super::VerifyReport;
 use super::blobs::{Blobs, hash};
 use super::collect::{for_shards, list};
 use super::keys::{BlobName, Form, from_bytes, list_from_bytes, to_bytes};
-use super::parallel::{CHUNK, in_parallel};
+use super::parallel::in_parallel;
 use super::stage::{discard, is_sound};
 use crate::StoreError;
 use crate::facts::{FIXED, Facts};
 use crate::failed::failing;
 use crate::index::Index;
+use crate::pour::Buffer;
 
 /// See [`crate::LocalStore::verify`].
 pub(super) fn verify(
@@ -55,24 +56,20 @@ fn check_blobs(
     let done = AtomicU64::new(0);
     let damaged = Mutex::new(Vec::new());
     let whole = Mutex::new(HashSet::new());
-    in_parallel(
-        &files,
-        || vec![0; CHUNK],
-        |buffer, (expected, form, size)| {
-            let name = BlobName::new(expected, *form);
-            if !file_is_good(blobs, &name, expected, *form, repair, buffer)? {
-                let digest = Digest { hash: *expected, size: *size };
-                damaged.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
-                if repair {
-                    blobs.quarantine(&name, "its content is another")?;
-                }
-            } else {
-                whole.lock().unwrap_or_else(PoisonError::into_inner).insert(*expected);
+    in_parallel(&files, Buffer::new, |buffer, (expected, form, size)| {
+        let name = BlobName::new(expected, *form);
+        if !file_is_good(blobs, &name, expected, *form, repair, buffer)? {
+            let digest = Digest { hash: *expected, size: *size };
+            damaged.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
+            if repair {
+                blobs.quarantine(&name, "its content is another")?;
             }
-            progress(done.fetch_add(*size, Ordering::Relaxed) + size, total);
-            Ok::<_, StoreError>(())
-        },
-    )?;
+        } else {
+            whole.lock().unwrap_or_else(PoisonError::into_inner).insert(*expected);
+        }
+        progress(done.fetch_add(*size, Ordering::Relaxed) + size, total);
+        Ok::<_, StoreError>(())
+    })?;
     report.blobs = files.len() as u64;
     report.bytes = total;
     report.damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +87,7 @@ fn file_is_good(
     expected: &[u8; 32],
     form: Form,
     repair: bool,
-    buffer: &mut [u8],
+    buffer: &mut Buffer,
 ) -> Result<bool, StoreError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let fd = match rustix::fs::openat(&blobs.dir, name.path(), flags, Mode::empty()) {
