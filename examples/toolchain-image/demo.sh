@@ -1,7 +1,9 @@
 #!/bin/bash
-# What happens to a long build when something goes wrong, on a copy of this example in demo/, with
-# stores of its own. Everything takes about fifteen minutes on two processors; each part can be had alone.
-# usage: ./demo.sh [fail] [kill] [edit] [machines] [budget]
+# What happens to a long build when something goes wrong, on a copy of this example in demo/, with a
+# registry on this machine. Each build is on a machine that has built nothing: it has an empty store,
+# and what it finds comes from the registry. Everything takes about twelve minutes on two processors;
+# each part can be had alone.
+# usage: ./demo.sh [fail] [kill] [edit] [machines] [add] [down] [budget]
 set -euo pipefail
 cd "$(dirname "$0")"
 ashlar=${ASHLAR:-ashlar}
@@ -9,52 +11,84 @@ command -v "$ashlar" >/dev/null || {
     echo "demo: there is no $ashlar; say ASHLAR=…/target/release/ashlar ./demo.sh" >&2
     exit 1
 }
+command -v docker-registry >/dev/null || {
+    echo "demo: there is no registry; install the Debian package docker-registry" >&2
+    exit 1
+}
 ashlar=$(realpath "$(command -v "$ashlar")")
 ./prepare
 
 demo=$PWD/demo
 project=$demo/project
-shared=$demo/shared
 mkdir -p "$project"
 rm -rf "$project/scripts" "$project/Dockerfile"
 cp -r Dockerfile .dockerignore scripts "$project/"
 # Sources and the base are not copied, but not linked to either: links out of a context lead nowhere.
 for one in base sources; do
-    [ -d "$project/$one" ] || cp -al "$one" "$project/"
+    rm -rf "${project:?}/$one"
+    cp -al "$one" "$project/"
 done
-# The place that two machines share.
-cat >"$project/ashlar.toml" <<END
-[project]
-name = "toolchain"
-
-[[remote]]
-name = "shared"
-url = "dir:$shared"
-write = true
-END
 cd "$project"
 
 say() {
     printf '\n\033[1m== %s\033[0m\n' "$*"
 }
 
-build() { # MACHINE ARGUMENTS…
-    local machine=$1 code=0 begun=$SECONDS
-    shift
-    "$ashlar" --store "$demo/$machine" image build "$@" . || code=$?
+# The registry is the same each time, at another port.
+registry=
+port=$((20000 + RANDOM % 10000))
+start_registry() {
+    cat >"$demo/registry.yml" <<END
+version: 0.1
+storage: {filesystem: {rootdirectory: $demo/registry}}
+http: {addr: "127.0.0.1:$port"}
+END
+    docker-registry serve "$demo/registry.yml" >"$demo/registry.log" 2>&1 &
+    registry=$!
+    until (: </dev/tcp/127.0.0.1/$port) 2>/dev/null; do
+        kill -0 $registry 2>/dev/null || {
+            cat "$demo/registry.log" >&2
+            exit 1
+        }
+        sleep 0.1
+    done
+}
+stop_registry() {
+    [ -n "$registry" ] || return 0
+    kill $registry 2>/dev/null || true
+    wait $registry 2>/dev/null || true
+    registry=
+}
+trap stop_registry EXIT
+start_registry
+cache=toolchain
+
+machine() {
+    rm -rf "$demo/store"
+}
+
+image_build() { # ARGUMENTS…
+    "$ashlar" --store "$demo/store" --remote "team=oci://127.0.0.1:$port/$cache" image build "$@" .
+}
+
+build() { # ARGUMENTS…
+    local code=0 begun=$SECONDS
+    image_build "$@" || code=$?
     echo "-- exit code $code after $((SECONDS - begun)) s"
     return $code
 }
 
 # Builds in the background until an instruction is at work, and kills it.
-kill_at() { # MACHINE TEXT
+kill_at() { # TEXT
     local log=$demo/log
-    "$ashlar" --store "$demo/$1" image build . >"$log" 2>&1 &
+    # `exec` makes the process that is killed the program itself.
+    (exec "$ashlar" --store "$demo/store" --remote "team=oci://127.0.0.1:$port/$cache" image build .) \
+        >"$log" 2>&1 &
     local process=$!
-    until grep -q "^building.*$2" "$log"; do
+    until grep -q "^building.*$1" "$log"; do
         kill -0 $process 2>/dev/null || {
             cat "$log"
-            echo "demo: the build ended before $2 was at work" >&2
+            echo "demo: the build ended before $1 was at work" >&2
             exit 1
         }
         sleep 0.2
@@ -68,58 +102,91 @@ kill_at() { # MACHINE TEXT
 
 fail() {
     say "a mistake in the last script: everything before it is kept"
-    sed -i 's/^hide_output make install/hide_output make instal/' scripts/build-gawk.sh
-    build first && exit 1
+    sed -i 's/^hide_output make install$/hide_output make instal/' scripts/build-gawk.sh
+    machine
+    build && exit 1
     say "the mistake is gone: only what failed is done again"
-    sed -i 's/^hide_output make instal\b/hide_output make install/' scripts/build-gawk.sh
-    build first
+    sed -i 's/^hide_output make instal$/hide_output make install/' scripts/build-gawk.sh
+    machine
+    build
     say "nothing has changed"
-    build first
+    machine
+    build
 }
 
 killed() {
     say "kill -9 while the last package is at work"
     sed -i '$a # killed in the middle' scripts/build-openssl.sh
-    kill_at first build-gawk
+    machine
+    kill_at 'RUN.*build-gawk'
     say "it goes on where it was"
-    build first
+    machine
+    build
 }
 
 edit() {
     say "a line in a script in the middle: what comes before it is kept"
     sed -i '$a # edited' scripts/build-openssl.sh
-    build first
+    machine
+    build
 }
 
 machines() {
-    say "a machine that has built nothing and reads the same folder"
-    build first
-    rm -rf "$demo/second"
-    build second --output "oci:$demo/image"
+    say "one machine builds and writes an image"
+    machine
+    build --output "oci:$demo/image:first"
+    say "another one has the same image"
+    machine
+    build --output "oci:$demo/image:second"
+}
+
+add() {
+    say "one package more: look at how much is pushed"
+    machine
+    build
+    sed -i '/build-gawk.sh$/r /dev/stdin' Dockerfile <<'END'
+
+COPY scripts/build-bzip2.sh /tmp/
+RUN --mount=type=bind,source=sources/bzip2,target=/sources/bzip2 \
+    --mount=type=checkpoint,target=/build ./build-bzip2.sh
+END
+    machine
+    build
+}
+
+down() {
+    say "the registry goes away, and the last script has changed"
+    machine
+    build
+    stop_registry
+    sed -i '$a # changed while the registry is away' scripts/build-gawk.sh
+    build
+    say "it is there again: what it lacks is sent"
+    start_registry
+    build --require-push
+    say "another machine"
+    machine
+    build
 }
 
 budget() {
-    local time=${BUDGET:-150s}
-    say "not enough time: $time at once, on a machine that has and reads nothing"
-    rm -rf "$demo/third"
-    local runs=0 code=5
-    while [ $code = 5 ]; do
-        runs=$((runs + 1))
-        code=0
-        ASHLAR_REMOTE_SHARED=off build third --budget "$time" || code=$?
-        [ $runs -lt 6 ] || break
+    local time=${BUDGET:-60s} runs=0 code=5
+    say "not enough time: $time at once, each time on another machine"
+    cache=budget-$(date +%s)
+    while [ $code = 5 ] && [ $runs -lt 12 ]; do
+        runs=$((runs + 1)) code=0
+        machine
+        build --budget "$time" || code=$?
     done
-    [ $code = 0 ] || {
-        echo "demo: not complete after $runs runs; the longest instruction has to fit: BUDGET=300s" >&2
-        exit 1
-    }
-    echo "-- complete after $runs runs"
+    cache=toolchain
+    echo "-- exit code $code after $runs runs"
+    return $code
 }
 
-[ $# -gt 0 ] || set -- fail kill edit machines budget
+[ $# -gt 0 ] || set -- fail kill edit machines add down budget
 for part; do
     case $part in
-        fail | edit | machines | budget) $part ;;
+        fail | edit | machines | add | down | budget) $part ;;
         kill) killed ;;
         *)
             echo "demo: there is no part $part" >&2

@@ -1,10 +1,7 @@
 #!/bin/bash
 source /tmp/shared.sh
-unpack binutils
-mkdir build
-cd build
-hide_output ../configure --prefix=$prefix --disable-nls --disable-gdb --disable-gdbserver --disable-sim \
-    --disable-gprofng --disable-gprof --disable-gold --disable-werror --with-system-zlib
+once configured hide_output /sources/binutils/configure --prefix=$prefix --disable-nls --disable-gdb \
+    --disable-gdbserver --disable-sim --disable-gprofng --disable-gprof --disable-gold \
+    --disable-werror --with-system-zlib
 hide_output make -j"$jobs" MAKEINFO=true
 hide_output make install-strip MAKEINFO=true
-clean binutils

@@ -1,7 +1,7 @@
 #!/bin/bash
 source /tmp/shared.sh
-unpack zlib
-hide_output sh ./configure --prefix=$prefix
+once copied copy_source zlib
+cd zlib
+once configured hide_output sh ./configure --prefix=$prefix
 hide_output make -j"$jobs"
 hide_output make install
-clean zlib

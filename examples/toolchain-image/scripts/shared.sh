@@ -1,18 +1,21 @@
-# What the scripts share. Each is run with its source in /sources/NAME, which is gone afterwards.
+# What the scripts share. Each is run with its source in /sources/NAME, and builds in /build. Both
+# are gone afterwards, but when a script was stopped, it goes on in what it had made.
 set -eu
 prefix=/toolchain
 jobs=${JOBS:-2}
+cd /build
 
-# A copy of the source to build in.
-unpack() { # NAME
-    cp -a "/sources/$1" "/tmp/$1"
-    cd "/tmp/$1"
+# Does something once, also when it takes several runs of the script.
+once() { # NAME COMMAND…
+    [ ! -e "$1.done" ] || return 0
+    "${@:2}"
+    touch "$1.done"
 }
 
-# Only what was installed is kept.
-clean() { # NAME
-    cd /
-    rm -rf "/tmp/$1"
+# For what builds only where its source is. It is taken anew when it was not complete.
+copy_source() { # NAME
+    rm -rf "$1"
+    cp -a "/sources/$1" .
 }
 
 # Says nothing unless it fails: logs of builds are long.

@@ -4,6 +4,7 @@ mod asking;
 mod commands;
 mod kept;
 mod keys;
+mod machines;
 mod shared;
 
 use std::collections::BTreeMap;

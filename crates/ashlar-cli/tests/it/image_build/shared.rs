@@ -27,48 +27,6 @@ fn a_failed_build_is_resumed_on_another_machine() {
     assert_eq!(three.digest(), two.digest());
 }
 
-/// Six pieces of work, one after another, of which each is done once. The time has the command
-/// begin one more: what was stopped in the middle is done again.
-const PIECES: &str = "RUN --mount=type=checkpoint,target=/work \
-    cd /work; for n in 1 2 3 4 5 6; do [ -e $n ] || { sleep 1; touch $n; echo $n >> order; }; \
-    done; cp order /order\n";
-
-#[test]
-fn what_does_not_fit_into_the_time_comes_to_an_end_on_ever_new_machines() {
-    let registry = docker_registry(&Options::default());
-    let remote = format!("team=oci://{}/images/cache", registry.host());
-    let mut machine = Context::new(PIECES);
-    let mut runs = 1;
-    while machine.build(&["--remote", &remote, "--budget", "3s", "--grace", "1"]).code == 5 {
-        runs += 1;
-        assert!(runs < 7, "it never ends");
-        machine = machine.elsewhere();
-    }
-    assert!(runs > 1, "it was never stopped");
-    assert_eq!(machine.file(&[], "order"), "1\n2\n3\n4\n5\n6\n");
-    // What was left on the way is a result of nothing.
-    let next = machine.elsewhere();
-    next.write(&PIECES.replace("cp order", "cat order; cp order"));
-    let ran = next.build(&["--remote", &remote, "--budget", "2s", "--grace", "1"]).exits(5);
-    assert_eq!(outcome(&ran, "cat order"), "skipped");
-}
-
-#[test]
-fn what_fails_after_it_went_on_begins_anew() {
-    let registry = docker_registry(&Options::default());
-    let remote = format!("team=oci://{}/images/cache", registry.host());
-    let context = Context::new(
-        "RUN --mount=type=checkpoint,target=/work --mount=type=cache,target=/seen \
-         cd /work; ls >> /seen/list; echo -- >> /seen/list; [ ! -e half ]; touch half; exit 3\n",
-    );
-    for _ in 0..3 {
-        context.build(&["--remote", &remote]).exits(1);
-    }
-    let caches = std::fs::read_dir(context.0.store.join("caches")).unwrap().flatten();
-    let lists = caches.map(|folder| std::fs::read_to_string(folder.path().join("list")).unwrap());
-    assert_eq!(lists.collect::<String>(), "--\nhalf\n--\n--\n");
-}
-
 #[test]
 fn a_registry_that_is_down_fails_nothing() {
     let context = Context::new(LINES);
