@@ -29,6 +29,8 @@ pub struct Options {
     pub rebuild: bool,
     /// Whether all that is found here is left at remotes too, and not only what is new.
     pub push_found: bool,
+    /// What is left at remotes although it is found here: a run before this one made it.
+    pub push_also: Vec<StepKey>,
 }
 
 /// How many sources are fetched at once. They wait for the network, so they are not jobs.
@@ -69,8 +71,8 @@ pub fn build(
         )?;
         remotes.hear(store, ears)?;
         hits(engine, journal, &lookup, Some(&queues), &mut summary)?;
-        if options.push_found {
-            push_found(engine, &lookup, &queues)?;
+        if options.push_found || !options.push_also.is_empty() {
+            push_found(engine, options, &lookup, &queues)?;
         }
         let lost = !remotes.lost().is_empty();
         if lost {
@@ -138,10 +140,16 @@ fn hits(
 
 /// Leaves at remotes what is in the store already: an earlier run may have failed to. What came
 /// just now is on its way as it is.
-fn push_found(engine: &Engine<'_>, lookup: &Lookup, queues: &Queues) -> Result<(), StoreError> {
+fn push_found(
+    engine: &Engine<'_>,
+    options: &Options,
+    lookup: &Lookup,
+    queues: &Queues,
+) -> Result<(), StoreError> {
     let all = &engine.plan.steps;
     let here = |step: &StepIndex| {
-        queues.shared().get(*step).copied().unwrap_or_default()
+        (options.push_found || options.push_also.contains(&all[*step].key))
+            && queues.shared().get(*step).copied().unwrap_or_default()
             && !lookup.far.contains_key(step)
             && !lookup.run.contains(step)
     };
@@ -515,7 +523,7 @@ fn report(engine: &Engine<'_>, index: StepIndex, ended: &Ended) -> StepReport {
         outcome: ended.outcome,
         from: hit.then(|| origin(engine, ended)),
         took: ended.took,
-        key: step.key,
+        key: ended.known_as.as_ref().map_or(step.key, |known| known.0),
         action: ended.action,
         log: ended.log,
         failure: ended.failure.clone(),
@@ -564,7 +572,9 @@ fn record_of(
         (StepOutcome::Failed, _) => RecordedOutcome::Failed,
         (StepOutcome::Hit | StepOutcome::Skipped, _) => return Ok(None),
     };
-    let inputs = match put(engine.store, &step.inputs.to_json()) {
+    let known = ended.known_as.as_deref();
+    let (key, inputs) = known.map_or((step.key, &step.inputs), |(key, inputs)| (*key, inputs));
+    let inputs = match put(engine.store, &inputs.to_json()) {
         Ok(digest) => Some(digest),
         // A full or read-only store must not hide how the step ended.
         Err(StoreError::Full { .. } | StoreError::ReadOnly { .. }) => None,
@@ -574,7 +584,7 @@ fn record_of(
         project: engine.project.name.clone(),
         module: step.id.module.clone(),
         step: step.id.step.clone(),
-        key: step.key,
+        key,
         action: ended.action,
         outcome,
         from: matches!(outcome, RecordedOutcome::Hit | RecordedOutcome::Cutoff)

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ashlar_object::{Digest, Time};
+use ashlar_object::{Digest, StepKey, Time};
+use ashlar_plan::KeyInputs;
 use ashlar_store::Found;
 
 use crate::event::{Failure, StepOutcome};
@@ -22,6 +23,8 @@ pub(crate) struct Ended {
     pub from: Option<usize>,
     /// What a command that was stopped left to go on with.
     pub checkpoints: Vec<Left>,
+    /// What it is known as from now on, where that was not known before it ran.
+    pub known_as: Option<Box<(StepKey, KeyInputs)>>,
 }
 
 impl Ended {
@@ -49,20 +52,12 @@ impl Ended {
             started,
             from: None,
             checkpoints: Vec::new(),
+            known_as: None,
         }
     }
 
     pub(crate) fn found(outcome: StepOutcome, found: Found, started: Time) -> Self {
-        Self {
-            outcome,
-            action: Some(found.action),
-            log: Some(found.result.log),
-            found: Some(found),
-            failure: None,
-            took: Duration::ZERO,
-            started,
-            from: None,
-            checkpoints: Vec::new(),
-        }
+        let (action, log) = (Some(found.action), Some(found.result.log));
+        Self { outcome, action, log, found: Some(found), ..Self::skipped(started) }
     }
 }

@@ -15,7 +15,7 @@ use crate::command;
 use crate::ended::Ended;
 use crate::event::{ErrorKind, Event, Failure, StepOutcome};
 use crate::image::checkpoint::Begun;
-use crate::image::{Building, Cache};
+use crate::image::{Building, Cache, Pinned, Ran};
 use crate::origin::Origins;
 use crate::remotes::{Ears, Remotes};
 use crate::roots::Trees;
@@ -78,13 +78,15 @@ pub(crate) struct Prepared {
     pub held: Vec<Cache>,
     /// What it sees and must not keep, by name.
     pub secrets: Vec<(String, ashlar_execute::Secret)>,
+    /// When its downloads are pinned.
+    pub pinned: Option<Pinned>,
 }
 
 impl Prepared {
     /// A command of a module, or of what modules stand on.
     fn command(action: Digest, request: Request) -> Self {
         let (held, secrets) = (Vec::new(), Vec::new());
-        Self { action, request: Some(request), made: None, held, secrets }
+        Self { action, request: Some(request), made: None, held, secrets, pinned: None }
     }
 }
 
@@ -105,17 +107,8 @@ impl Engine<'_> {
         let step = &self.plan.steps[index];
         let mut ended =
             self.try_run(step, index, results, again, held, shared).unwrap_or_else(|failure| {
-                Ended {
-                    outcome: StepOutcome::Failed,
-                    found: None,
-                    action: None,
-                    log: None,
-                    failure: Some(failure),
-                    took: Duration::ZERO,
-                    started,
-                    from: None,
-                    checkpoints: Vec::new(),
-                }
+                let (outcome, failure) = (StepOutcome::Failed, Some(failure));
+                Ended { outcome, failure, ..Ended::skipped(started) }
             });
         if ended.took.is_zero() && ended.outcome != StepOutcome::Hit {
             ended.took = began.elapsed();
@@ -180,18 +173,26 @@ impl Engine<'_> {
             return Ok(Ended { from, ..Ended::found(StepOutcome::Cutoff, found, started) });
         }
         let _held = prepared.held;
-        let mut begun = Begun::default();
+        let (mut begun, mut recorded) = (Begun::default(), None);
         let (kept, log, began, took) = match (prepared.made, prepared.request) {
             (Some(made), _) => (made, Digest::EMPTY, started, Duration::ZERO),
             (None, Some(mut request)) => {
                 request.held_jobs = held;
-                begun = self.begin_from(&prepared.action, &mut request, again, shared)?;
+                // A command that goes on does not download again what it had.
+                if !prepared.pinned.as_ref().is_some_and(Pinned::records) {
+                    begun = self.begin_from(&prepared.action, &mut request, again, shared)?;
+                }
                 let left = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
                 request.timeout = match (request.timeout, left) {
                     (Some(own), Some(left)) => Some(own.min(left)),
                     (own, left) => own.or(left),
                 };
-                let finished = self.executor.run(&request, self.jobs, self.cancel)?;
+                let ran = match &prepared.pinned {
+                    Some(pinned) => self.run_pinned(step, &request, pinned)?,
+                    None => Ran::plain(self.executor.run(&request, self.jobs, self.cancel)?),
+                };
+                recorded = ran.recorded;
+                let finished = ran.finished;
                 let checkpoints = self.keep_checkpoints(&prepared.action, &begun, &finished)?;
                 let skipped =
                     || Ended { checkpoints: checkpoints.clone(), ..Ended::skipped(started) };
@@ -205,6 +206,9 @@ impl Engine<'_> {
                         finished.started,
                     )
                 };
+                if let Some(failure) = ran.failure {
+                    return Ok(failed(failure));
+                }
                 match finished.outcome {
                     Outcome::Succeeded(kept) => {
                         (kept, finished.log, finished.started, finished.took)
@@ -241,12 +245,18 @@ impl Engine<'_> {
             took: if took.is_zero() { since(started) } else { took },
         };
         self.trees.know(&kept);
-        self.origins.led(&step.key, &prepared.action, &inputs)?;
-        self.store.put_result(&prepared.action, &result)?;
-        self.origins.made(&prepared.action, &result, &begun.trust)?;
-        self.store.put_step(&step.key, &prepared.action)?;
-        let found = Found { action: prepared.action, result };
-        Ok(Ended { took, ..Ended::found(StepOutcome::Built, found, began) })
+        let (key, action) =
+            recorded.as_ref().map_or((step.key, prepared.action), |as_| (as_.key, as_.action));
+        self.origins.led(&key, &action, &inputs)?;
+        self.store.put_result(&action, &result)?;
+        self.origins.made(&action, &result, &begun.trust)?;
+        self.store.put_step(&key, &action)?;
+        if let Some(recorded) = &recorded {
+            self.write_pins(recorded)?;
+        }
+        let known_as = recorded.map(|as_| Box::new((as_.key, as_.inputs)));
+        let ended = Ended::found(StepOutcome::Built, Found { action, result }, began);
+        Ok(Ended { took, known_as, ..ended })
     }
 
     /// Whether the time of the run is over.
@@ -453,6 +463,7 @@ impl Engine<'_> {
             made: Some(made),
             held: Vec::new(),
             secrets: Vec::new(),
+            pinned: None,
         }
     }
 

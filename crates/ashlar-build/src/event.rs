@@ -246,6 +246,33 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// One summary for a run and an earlier part of it, whose results this one found.
+    #[must_use]
+    pub fn after(mut self, earlier: &Self) -> Self {
+        self.built += earlier.built;
+        self.cutoff += earlier.cutoff;
+        self.hit = self.hit.saturating_sub(earlier.built + earlier.cutoff);
+        self.took += earlier.took;
+        for was in &earlier.remotes {
+            let Some(tally) = self.remotes.iter_mut().find(|one| one.remote == was.remote) else {
+                self.remotes.push(was.clone());
+                continue;
+            };
+            tally.pulled += was.pulled;
+            tally.pulled_bytes += was.pulled_bytes;
+            tally.pushed += was.pushed;
+            tally.pushed_bytes += was.pushed_bytes;
+            tally.failed += was.failed;
+            tally.unsent += was.unsent;
+            tally.unclean += was.unclean;
+            tally.untrusted += was.untrusted;
+            if tally.gone.is_none() {
+                tally.gone.clone_from(&was.gone);
+            }
+        }
+        self
+    }
+
     /// Counts a step that ended.
     pub(crate) fn count(&mut self, report: &StepReport) {
         if report.outcome == StepOutcome::Failed && report.failure.is_some() {

@@ -39,7 +39,7 @@ pub use failure::{chain, store_advice};
 pub use front::{Folder, FrontError, LOCK_FILE, facts, find_project, read_lock};
 pub use image::{
     Building, ContextError, CopyError, ExportError, Exported, Exporting, ImageFailure, Ingredients,
-    Place as ImagePlace, export, gather, native_platform, parse_file, write_rootfs,
+    Pinning, Place as ImagePlace, export, gather, native_platform, parse_file, write_rootfs,
 };
 pub use lock::{LockError, Update, complete, missing as missing_in_lock, write as write_lock};
 pub use lookup::{Bring, Lookup, look_far, look_up, shared_steps};

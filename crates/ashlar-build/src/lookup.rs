@@ -175,7 +175,7 @@ pub(crate) fn is_fetch(plan: &Plan, step: StepIndex) -> bool {
     use ashlar_plan::{ImageWork, Work};
     match &plan.steps[step].work {
         Work::Source { .. } | Work::Unpack(_) => true,
-        Work::Image(work) => matches!(**work, ImageWork::Layer { .. }),
+        Work::Image(work) => matches!(**work, ImageWork::Layer { .. } | ImageWork::Downloads(_)),
         Work::Base(_) | Work::Tools { .. } | Work::Packages { .. } | Work::Build(_) => false,
     }
 }
@@ -198,6 +198,12 @@ pub fn shared_steps(project: &ashlar_recipe::Project, plan: &Plan) -> Vec<bool> 
         // Steps stand after those they need.
         host.push(on_host || step.needs().any(|need| host[need]));
     }
-    let source = |step: StepIndex| is_fetch(plan, step);
+    // Contents of downloads come from a remote rather than from where they were; a command that is
+    // still to be recorded has no key of its own.
+    let source = |step: StepIndex| match plan.steps[step].image() {
+        Some(ashlar_plan::ImageWork::Downloads(_)) => false,
+        Some(work) if work.to_record().is_some() => true,
+        _ => is_fetch(plan, step),
+    };
     host.into_iter().enumerate().map(|(step, host)| !host && !source(step)).collect()
 }

@@ -36,6 +36,21 @@ impl Ignore {
         Ok(all)
     }
 
+    /// Leaves out one path (relative, clean), whatever patterns say of it.
+    pub fn leave_out(&mut self, path: &str) {
+        let mut literal = String::with_capacity(path.len());
+        for c in path.chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+                literal.push('\\');
+            }
+            literal.push(c);
+        }
+        // Every character of it stands for itself, so it can be read.
+        if let Ok(glob) = Glob::path(&literal, true) {
+            self.patterns.push(Pattern { glob, wanted: false });
+        }
+    }
+
     /// Whether a path (relative, clean, `/` between its parts) is left out. The last pattern that
     /// says something about the path, or about a folder above it, decides. The root never is.
     #[must_use]

@@ -15,7 +15,7 @@ use rustix::pipe::PipeFlags;
 
 use crate::log::Log;
 use crate::spec::{self, FAILED, Failure, GO, READY, STOP, Spec, TERMINATE};
-use crate::{Cancel, ExecuteError, Jobs};
+use crate::{Cancel, ExecuteError, Gateway, Jobs};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) helper: &'a Path,
     pub(crate) spec: &'a Spec,
     pub(crate) jobs: Option<&'a Jobs>,
+    pub(crate) gateway: Option<&'a Gateway>,
     /// How long the command has between SIGTERM and SIGKILL; zero kills at once.
     pub(crate) grace: Duration,
 }
@@ -130,6 +131,8 @@ impl Attempt<'_> {
         if let Some(jobs) = self.jobs {
             fds.extend(<[_; 2]>::from(jobs.ends()));
         }
+        // The last one: see `image::start`.
+        fds.extend(self.gateway.map(Gateway::end));
         match spec::send(&helper.socket, &fds, self.spec) {
             // A helper that ended early may have said why; the handshake reads it.
             Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}

@@ -82,7 +82,7 @@ impl Sandbox {
     pub fn shell(&self, request: &Request) -> Result<i32, ExecuteError> {
         let owner = self.options.owner_base;
         let prepared = Prepared::new(&self.store, &self.skeleton()?, owner, request, None)?;
-        self.on_terminal(&prepared)
+        self.on_terminal(&prepared, request)
     }
 
     /// As [`Sandbox::shell`], for a request in an image, in what the last failed command with the
@@ -109,14 +109,19 @@ impl Sandbox {
         let code = failed
             .prepared
             .again(&self.store, request, &view)
-            .and_then(|()| self.on_terminal(&failed.prepared));
+            .and_then(|()| self.on_terminal(&failed.prepared, request));
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
         code.map(Some)
     }
 
-    fn on_terminal(&self, prepared: &Prepared) -> Result<i32, ExecuteError> {
+    fn on_terminal(&self, prepared: &Prepared, request: &Request) -> Result<i32, ExecuteError> {
+        let gateway = match &request.view {
+            View::Module => None,
+            View::Image(view) => view.gateway.as_ref(),
+        };
         let (helper, grace) = (self.options.helper.as_path(), Duration::ZERO);
-        Attempt { helper, spec: &prepared.spec, jobs: None, grace }.run_on_terminal()
+        let attempt = Attempt { helper, spec: &prepared.spec, jobs: None, gateway, grace };
+        attempt.run_on_terminal()
     }
 
     /// The folders of the commands that failed, with what they had written: `root` what was
@@ -245,12 +250,12 @@ impl Sandbox {
         let begun = Instant::now();
         let owner = self.options.owner_base;
         let prepared = Prepared::new(&self.store, &self.skeleton()?, owner, request, Some(jobs))?;
-        let (jobs, grace) = match &request.view {
-            View::Module => (Some(jobs), Duration::ZERO),
-            View::Image(view) => (None, view.grace),
+        let (jobs, gateway, grace) = match &request.view {
+            View::Module => (Some(jobs), None, Duration::ZERO),
+            View::Image(view) => (None, view.gateway.as_ref(), view.grace),
         };
         let helper = self.options.helper.as_path();
-        let attempt = Attempt { helper, spec: &prepared.spec, jobs, grace };
+        let attempt = Attempt { helper, spec: &prepared.spec, jobs, gateway, grace };
         let mut log = Log::new();
         let end = attempt.run(request.timeout, cancel, &mut log, &mut |lines| {
             (self.options.on_output)(&request.label, lines);

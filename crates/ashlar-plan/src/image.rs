@@ -13,6 +13,7 @@
 //! | command, environment and arguments it sees, folder, user, network | ✓ | ✓ |
 //! | mounts: what is written, the files of `bind` | ✓ (digests, keys of steps) | ✓ (digests) |
 //! | `COPY`, `ADD`: what is written, the files read | ✓ (digests, keys of steps) | ✓ (the layer they make) |
+//! | downloads that are pinned: status, content, what else of the answer it sees | ✓ | ✓ |
 //! | platform | ✓ | ✓ |
 //! | what is in caches, secrets, proxies; comments, names of stages, times | – | – |
 
@@ -21,7 +22,9 @@ use std::sync::Arc;
 
 use ashlar_dockerfile::{self as dockerfile, Base, Copy, From, Image, Network, Run, RunMount};
 use ashlar_object::Digest;
+use ashlar_recipe::{PinnedRun, Pins};
 
+use crate::pins::{self, Access};
 use crate::{FORMAT, InputName, KeyInputs, Plan, Step, StepId, StepIndex, Value, Work};
 
 /// What is done in a step of an image.
@@ -40,9 +43,11 @@ pub enum ImageWork {
         run: Run,
         /// For each of its mounts, whose files are seen there.
         mounts: Vec<Files>,
-        /// Whether it has a network.
-        network: bool,
+        /// What it can reach.
+        network: Access,
     },
+    /// Have the contents of what a command downloaded.
+    Downloads(Arc<PinnedRun>),
     /// `COPY` and `ADD`.
     Copy {
         /// What is written.
@@ -139,7 +144,7 @@ pub enum Files {
 impl ImageWork {
     fn files(&self) -> &[Files] {
         match self {
-            Self::Layer { .. } | Self::Folder { .. } => &[],
+            Self::Layer { .. } | Self::Folder { .. } | Self::Downloads(_) => &[],
             Self::Run { mounts, .. } => mounts,
             Self::Copy { from, .. } => std::slice::from_ref(from),
         }
@@ -160,6 +165,10 @@ impl ImageWork {
 
     /// The steps whose results are read besides those below.
     pub(crate) fn reads(&self) -> impl Iterator<Item = StepIndex> + '_ {
+        let contents = match self {
+            Self::Run { network: Access::Replayed { contents, .. }, .. } => *contents,
+            _ => None,
+        };
         self.files()
             .iter()
             .filter_map(|files| match files {
@@ -168,6 +177,7 @@ impl ImageWork {
             })
             .flatten()
             .copied()
+            .chain(contents)
     }
 }
 
@@ -192,6 +202,8 @@ pub struct ImageFacts {
     pub context: HashMap<(usize, usize, usize), Digest>,
     /// Whether commands have a network unless they say `--network=none`.
     pub network: bool,
+    /// What commands with a network downloaded, where that is pinned.
+    pub pins: Option<Pins>,
 }
 
 /// The steps of an image, and which of them make which stage.
@@ -410,7 +422,7 @@ impl Planner<'_> {
             Network::Default | Network::Host => true,
             Network::None => false,
         };
-        inputs.text(InputName::Layout("network".into()), if network { "yes" } else { "no" });
+        let network = self.access(stage, place, run, network, inputs);
         let mut mounts = Vec::with_capacity(run.mounts.len());
         for (number, mount) in run.mounts.iter().enumerate() {
             let name = format!("mount {number}");
@@ -428,6 +440,47 @@ impl Planner<'_> {
             });
         }
         Ok(ImageWork::Run { run: run.clone(), mounts, network })
+    }
+
+    /// What a command can reach, and what of it enters the key.
+    fn access(
+        &mut self,
+        stage: usize,
+        place: usize,
+        run: &Run,
+        network: bool,
+        inputs: &mut KeyInputs,
+    ) -> Access {
+        let mut say = |text: &str| inputs.text(InputName::Layout("network".into()), text);
+        let (true, Some(pins)) = (network, &self.facts.pins) else {
+            say(if network { "yes" } else { "no" });
+            return if network { Access::Machine } else { Access::None };
+        };
+        say("pinned");
+        let of = &self.image.stages[stage];
+        let text = of.instructions.get(place).map_or("", |instruction| &instruction.text);
+        let platform = of.platform.to_string();
+        let mut command = pins::pinned_command(self.image, stage, platform, text, run);
+        let Some(known) = pins.runs.get(&command.id) else {
+            pins::unknown_downloads(inputs);
+            return Access::Recorded(Arc::new(command));
+        };
+        command.run.gets.clone_from(&known.gets);
+        pins::downloads(&command.run.gets, inputs);
+        let contents = pins::contents(&command.run.gets).map(|(inputs, key)| {
+            let step = format!("downloads of {text}");
+            let work = ImageWork::Downloads(Arc::new(command.run.clone()));
+            self.add(Step {
+                id: StepId { module: self.name.to_owned(), step },
+                work: Work::Image(Arc::new(work)),
+                key,
+                inputs,
+                layers: Vec::new(),
+                sources: Vec::new(),
+                depends: Vec::new(),
+            })
+        });
+        Access::Replayed { command: Arc::new(command), contents }
     }
 
     fn copy(

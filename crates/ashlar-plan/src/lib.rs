@@ -23,6 +23,7 @@ mod graph;
 mod image;
 mod inputs;
 mod keys;
+mod pins;
 mod step;
 mod why;
 
@@ -34,5 +35,6 @@ pub use image::{
 };
 pub use inputs::{Input, InputName, KeyInputs, Value};
 pub use keys::{FORMAT, PlanError, deb_dependencies, plan, tools_asked};
+pub use pins::{Access, PinnedCommand, contents, pinned_command, recorded};
 pub use step::{Plan, Step, StepId, StepIndex, Work};
 pub use why::{Changed, compare};

@@ -124,7 +124,9 @@ impl Step {
     pub fn is_target(&self) -> bool {
         match &self.work {
             Work::Build(_) => true,
-            Work::Image(work) => !matches!(**work, ImageWork::Layer { .. }),
+            Work::Image(work) => {
+                !matches!(**work, ImageWork::Layer { .. } | ImageWork::Downloads(_))
+            }
             _ => false,
         }
     }

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use ashlar_object::{Digest, Node, Tree};
+use ashlar_recipe::Pin;
 use ashlar_recipe::lock::{LockedDeb, LockedFile};
 use ashlar_store::{Capture, Store, StoreError};
 
 use crate::patch::Patch;
+use crate::pin::{PinError, Proxies, Recorder, fetch_again};
 use crate::unpack::{is_archive, normalise, without_top};
 use crate::{
     Apt, AptError, DscError, Keep, SourceError, ToolRequest, UnpackError, UrlError, control_fields,
@@ -268,9 +270,45 @@ impl<'a> Fetcher<'a> {
         Ok(self.store.keep_folder(folder, Capture::Outputs)?)
     }
 
-    fn temporary(&self) -> Result<tempfile::TempDir, SourceError> {
+    /// Who records what a command downloads.
+    ///
+    /// # Errors
+    /// Offline, and when there is no place for what comes.
+    pub fn recorder(&self, proxies: &Proxies, of: &str) -> Result<Recorder, SourceError> {
+        if self.offline {
+            return Err(SourceError::Offline { what: vec![format!("the downloads of {of}")] });
+        }
+        Ok(Recorder::new(proxies.clone(), self.downloads()?))
+    }
+
+    /// Brings what was recorded into the store, from where it was recorded.
+    ///
+    /// # Errors
+    /// When something is not what it was, or offline when the store lacks something.
+    pub fn fetch_pinned(&self, gets: &[Pin], proxies: &Proxies) -> Result<(), PinError> {
+        let digest = |pin: &Pin| Digest::from_hex(pin.sha256.as_ref()?, pin.size?).ok();
+        let all: Vec<Digest> = gets.iter().filter_map(digest).collect();
+        let missing = self.store.missing(&all).map_err(SourceError::from)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if self.offline {
+            let lacks = |pin: &&Pin| digest(pin).is_some_and(|digest| missing.contains(&digest));
+            let what = gets.iter().filter(lacks).map(|pin| pin.url.clone()).collect();
+            return Err(SourceError::Offline { what }.into());
+        }
+        fetch_again(gets, proxies, &self.downloads()?, self.store)
+    }
+
+    /// The folder for what is on its way.
+    fn downloads(&self) -> Result<PathBuf, SourceError> {
         let folder = self.scratch.join("tmp");
         std::fs::create_dir_all(&folder).map_err(SourceError::io("create", &folder))?;
+        Ok(folder)
+    }
+
+    fn temporary(&self) -> Result<tempfile::TempDir, SourceError> {
+        let folder = self.downloads()?;
         tempfile::tempdir_in(&folder).map_err(SourceError::io("create a folder in", &folder))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Fetcher`] brings files into the store by SHA-256 and makes immutable trees of them. [`Apt`]
 //! asks the machine's own package manager, with private state, what a Debian name stands for.
-//! [`path_tree`] reads sources that lie in the project. Nothing here builds anything.
+//! [`path_tree`] reads sources that lie in the project. [`Recorder`] and [`Replayer`] stand between a
+//! command and the network. Nothing here builds anything.
 
 mod apt;
 mod deb822;
@@ -11,6 +12,7 @@ mod error;
 mod fetcher;
 mod git;
 mod patch;
+mod pin;
 mod program;
 mod project;
 mod unpack;
@@ -22,6 +24,7 @@ pub use error::SourceError;
 pub use fetcher::{Fetcher, Recall, Remember};
 pub use git::GitError;
 pub use patch::{Patch, PatchError};
+pub use pin::{Answers, PinError, Proxies, Recorder, Replayer, serve};
 pub use project::{
     DigestFile, Globs, Inputs, ProjectError, digest_file, files_matching, find_patches, inputs,
     keep_path, path_tree, tracked,

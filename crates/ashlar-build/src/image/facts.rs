@@ -10,7 +10,7 @@ use ashlar_dockerfile::{
 };
 use ashlar_object::{Digest, Tree};
 use ashlar_plan::{BaseImage, Download, ImageFacts};
-use ashlar_recipe::{Problem, Problems};
+use ashlar_recipe::{Pins, Problem, Problems};
 use ashlar_source::DigestFile;
 use ashlar_store::{ImagePlatform, ImageReference, Images, ResolvedImage, Watch};
 
@@ -40,6 +40,8 @@ pub struct Place<'a> {
     pub registry: Option<&'a str>,
     /// Whether commands have a network unless they say otherwise.
     pub network: bool,
+    /// Where downloads of commands are pinned, and those that are.
+    pub pins: Option<(&'a Path, &'a Pins)>,
 }
 
 /// An image that can be planned.
@@ -148,11 +150,20 @@ pub fn gather(
         bases: bases.found.iter().map(|image| base_image(image)).collect(),
         base_of: bases.names,
         network: place.network,
+        pins: place.pins.map(|(_, pins)| pins.clone()),
         ..ImageFacts::default()
     };
     let bases = bases.found;
     let tree = match reads_context(&image) {
-        true => context(place.context, &ignored(place)?, digest)?,
+        true => {
+            let mut ignored = ignored(place)?;
+            // What is written down of a build is no input of it.
+            let file = place.pins.and_then(|(file, _)| file.strip_prefix(place.context).ok());
+            if let Some(path) = file.and_then(Path::to_str) {
+                ignored.leave_out(path);
+            }
+            context(place.context, &ignored, digest)?
+        }
         false => Tree::default(),
     };
     let mut wrong = Vec::new();

@@ -12,6 +12,7 @@
 //! | `archive.rs` | archives that `ADD` unpacks |
 //! | `layer.rs` | changing a root, and the layer that makes the change |
 //! | `steps.rs` | what a step of an image sees and makes |
+//! | `pins.rs` | commands whose downloads are recorded or replayed |
 //! | `cache_mount.rs` | folders that outlive builds |
 //! | `checkpoint.rs` | what stopped commands leave for the same command to go on with |
 //! | `document.rs`, `export.rs` | from layers and configuration to an image that others take |
@@ -30,6 +31,7 @@ mod export;
 mod facts;
 mod layer;
 mod paths;
+mod pins;
 mod rootfs;
 pub(crate) mod select;
 mod steps;
@@ -41,6 +43,8 @@ pub use copy::CopyError;
 pub use document::native_platform;
 pub use export::{ExportError, Exported, Exporting, export};
 pub use facts::{ImageFailure, Ingredients, Place, gather, parse_file};
+pub use pins::Pinning;
+pub(crate) use pins::{Pinned, Ran, hide_proxy};
 pub use rootfs::write_rootfs;
 pub use steps::Building;
 

@@ -12,12 +12,13 @@ use ashlar_execute::{
 };
 use ashlar_object::{CanonicalHasher, Command, Digest, Node, StepKey, Tree};
 use ashlar_pack::image::{Bounds, read_layer};
-use ashlar_plan::{Download, Files, ImageWork, Step, StepIndex};
+use ashlar_plan::{Access, Download, Files, ImageWork, Step, StepIndex};
 use ashlar_store::{Images, ResolvedImage, Watch, put, read};
 
 use super::cache_mount;
 use super::context::keep_contents;
 use super::copy::{Downloaded, copy};
+use super::pins::{Pinned, Pinning, salted, show_proxy};
 use super::select::{context_part, part, select};
 use super::workdir::workdir;
 use crate::engine::{Engine, Prepared, Results};
@@ -25,7 +26,7 @@ use crate::event::{ErrorKind, Failure};
 use crate::failure::chain;
 
 /// Secrets that are shorter come up by chance.
-const SHORTEST: usize = 6;
+pub(super) const SHORTEST: usize = 6;
 
 /// What the steps of an image are made with, besides what every step is.
 pub struct Building<'a> {
@@ -43,6 +44,8 @@ pub struct Building<'a> {
     pub caches: PathBuf,
     /// How long a command has to end when it is stopped.
     pub grace: Duration,
+    /// Where downloads are pinned.
+    pub pinning: Option<Arc<Pinning>>,
 }
 
 impl Engine<'_> {
@@ -60,6 +63,19 @@ impl Engine<'_> {
             let made = self.base_layer(building, *base, *layer)?;
             return Ok(self.internal("image layer", &made, made.clone()));
         }
+        let unknown = |need: StepIndex| {
+            self.plan.steps[need].image().is_some_and(|work| work.to_record().is_some())
+        };
+        if step.needs().any(unknown) {
+            // Its key would not be complete.
+            return Err(Failure::project(
+                "the downloads of an instruction below are not recorded yet".to_owned(),
+            ));
+        }
+        if let ImageWork::Downloads(run) = work {
+            let made = self.downloads(&run.gets)?;
+            return Ok(self.internal("downloads", &made, made.clone()));
+        }
         let layers = step
             .layers
             .iter()
@@ -68,7 +84,7 @@ impl Engine<'_> {
         let below = self.trees.merged(&layers);
         let made = match work {
             ImageWork::Run { run, mounts, network } => {
-                return self.run_in_image(step, building, run, mounts, *network, layers, results);
+                return self.run_in_image(step, building, run, mounts, network, layers, results);
             }
             ImageWork::Folder { path, user } => {
                 let user = self.user(user.as_deref(), &below)?;
@@ -92,7 +108,7 @@ impl Engine<'_> {
                 }
                 copy(written, &from, &got, &below, self.store).map_err(refused)?
             }
-            ImageWork::Layer { .. } => Tree::default(),
+            ImageWork::Layer { .. } | ImageWork::Downloads(_) => Tree::default(),
         };
         let made = Kept { digest: put(self.store, &made.encode())?, tree: made };
         Ok(self.internal("image files", &made, made.clone()))
@@ -178,7 +194,7 @@ impl Engine<'_> {
         building: &Building<'_>,
         run: &Run,
         files: &[Files],
-        network: bool,
+        network: &Access,
         layers: Vec<Kept>,
         results: &Results,
     ) -> Result<Prepared, Failure> {
@@ -196,7 +212,13 @@ impl Engine<'_> {
         for group in &user.groups {
             salt.number(u64::from(*group));
         }
-        salt.number(u64::from(network));
+        salt.number(match network {
+            Access::None => 0,
+            Access::Machine => 1,
+            Access::Recorded(_) | Access::Replayed { .. } => 2,
+        });
+        // What a machine has already would not be recorded.
+        let recording = matches!(network, Access::Recorded(_));
         let mut mounts = Vec::new();
         if let Some(script) = &run.script {
             salt.text(&script.path).text(&script.content);
@@ -226,6 +248,11 @@ impl Engine<'_> {
                     };
                     salt.bytes(&tree.tree.root_digest().hash);
                     let what = Mounted::Tree { tree, within: source.clone(), writable: *writable };
+                    mounts.push(ImageMount { at: target.clone(), what });
+                }
+                RunMount::Cache { target, mode, uid, gid, .. } if recording => {
+                    let made = Owner { mode: *mode, uid: *uid, gid: *gid };
+                    let what = Mounted::Checkpoint { seed: None, made };
                     mounts.push(ImageMount { at: target.clone(), what });
                 }
                 RunMount::Cache {
@@ -277,7 +304,13 @@ impl Engine<'_> {
             }
         }
         let salt = StepKey(salt.finish()).to_string();
-        let action = self.action(&salt, &command, &below);
+        let pinned = Pinned::new(network, &salt, &command, &below, &secrets)?;
+        let action = match network {
+            Access::Replayed { command: of, .. } => {
+                self.action(&salted(&salt, &of.run.gets), &command, &below)
+            }
+            _ => self.action(&salt, &command, &below),
+        };
         for target in checkpoints {
             let made = Owner { mode: 0o755, uid: user.uid, gid: user.gid };
             mounts.push(ImageMount { at: target, what: Mounted::Checkpoint { seed: None, made } });
@@ -286,10 +319,17 @@ impl Engine<'_> {
         for (name, value) in &run.proxies {
             command.environment.entry(name.clone()).or_insert_with(|| value.clone());
         }
+        if pinned.is_some() {
+            show_proxy(&mut command);
+        }
         command.environment.extend(secret_variables);
         let view = ImageView {
             user,
-            network: if network { Network::Machine } else { Network::None },
+            network: match network {
+                Access::Machine => Network::Machine,
+                _ => Network::None,
+            },
+            gateway: pinned.as_ref().map(Pinned::gateway),
             mounts,
             grace: building.grace,
         };
@@ -305,7 +345,7 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Image(Box::new(view)),
         };
-        Ok(Prepared { action, request: Some(request), made: None, held, secrets })
+        Ok(Prepared { action, request: Some(request), made: None, held, secrets, pinned })
     }
 
     /// Why a layer is not kept that has a secret in it. What is shorter than [`SHORTEST`] is found

@@ -248,7 +248,7 @@ impl World {
 }
 
 pub fn one_at_a_time() -> Options {
-    Options { jobs: 1, keep_going: false, rebuild: false, push_found: false }
+    Options { jobs: 1, keep_going: false, rebuild: false, push_found: false, push_also: Vec::new() }
 }
 
 pub fn sorted(seen: &Seen) -> BTreeMap<String, StepOutcome> {

@@ -14,7 +14,8 @@ pub enum Image {
         ashlar image build -f ci/Dockerfile --target tools --build-arg VERSION=3 .\n  \
         ashlar image build --push 127.0.0.1:5000/tools:latest .\n  \
         ashlar image build --output oci:out --output docker-archive:tools.tar -t tools:1 .\n  \
-        ashlar image build --secret id=token,src=token.txt --network default .")]
+        ashlar image build --secret id=token,src=token.txt --network default .\n  \
+        ashlar image build --network default --pin .")]
     Build(Build),
     /// Say what would be done for each instruction, how long it would take and what would move,
     /// without building or fetching anything but the lists of files.
@@ -56,6 +57,14 @@ pub struct Which {
     /// Which network commands have unless the instruction says it.
     #[arg(long, value_name = "WHICH", default_value = "none")]
     pub network: Network,
+    /// Pin what commands with a network download: record it in a file, which is to be committed, or
+    /// answer with what that has. Without a value the file is `ashlar-image.pins` beside the
+    /// Dockerfile.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub pin: Option<Option<PathBuf>>,
+    /// What is done with the file of pins.
+    #[arg(long, value_name = "HOW", default_value = "record", requires = "pin")]
+    pub pin_mode: PinMode,
     /// What the image is called in histories, and in archives that are written.
     #[arg(short = 't', long = "tag", value_name = "NAME")]
     pub tag: Option<String>,
@@ -77,6 +86,17 @@ pub enum Network {
     None,
     /// That of the machine.
     Default,
+}
+
+/// What is done with a file of pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PinMode {
+    /// Commands that it has are answered from it, others are recorded.
+    Record,
+    /// All commands are recorded anew.
+    Update,
+    /// A command that it does not have is an error.
+    Replay,
 }
 
 /// How layers are compressed.

@@ -46,6 +46,7 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
         keep_going: args.keep_going,
         rebuild: args.rebuild,
         push_found: args.require_push,
+        push_also: Vec::new(),
     };
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
         // Entering a namespace takes longer than finding that there is nothing to build.

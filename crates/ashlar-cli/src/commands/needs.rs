@@ -30,8 +30,13 @@ pub fn provide(
         return Ok(None);
     }
     show.remark(&format!("building what {} needs", plan.steps[step].id.module));
-    let options =
-        Options { jobs: session.jobs(), keep_going: false, rebuild: false, push_found: false };
+    let options = Options {
+        jobs: session.jobs(),
+        keep_going: false,
+        rebuild: false,
+        push_found: false,
+        push_also: Vec::new(),
+    };
     let opened = remotes::open_used(session)?;
     let output = show.on_output(&session.globals);
     let tell = |event: Event| show.event(event);

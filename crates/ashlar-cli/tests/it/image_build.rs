@@ -5,6 +5,7 @@ mod commands;
 mod kept;
 mod keys;
 mod machines;
+mod pins;
 mod shared;
 
 use std::collections::BTreeMap;

@@ -46,6 +46,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("toml", &["recipe"]),
     ("parse-dockerfile", &["dockerfile"]),
     ("ureq", &["source"]),
+    ("httparse", &["source"]),
     ("tar", &["source"]),
     ("zstd", &["pack", "remote", "source"]),
     ("reqwest", &["remote"]),

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal}
 use rustix::thread::UnshareFlags;
 
 use super::spec::ImageSpec;
-use super::{become_user, system};
+use super::{become_user, gateway, system};
 use crate::helper::{failure, lacks, leave};
 use crate::spec::{Failure, Spec};
 
@@ -52,7 +52,7 @@ impl First {
 }
 
 /// Starts the first process in name spaces of its own. `fds` are where to say how the command
-/// ended and, with a terminal, standard input.
+/// ended, with a terminal standard input, and with a gateway where its socket goes.
 pub(crate) fn start(spec: &Spec, image: &ImageSpec, fds: Vec<OwnedFd>) -> Result<First, Failure> {
     let mut spaces = UnshareFlags::NEWPID
         | UnshareFlags::NEWNS
@@ -113,10 +113,14 @@ fn live(
     }
     let mut fds = fds.into_iter();
     let status = fds.next().ok_or_else(|| failure("find a descriptor", Errno::BADF))?;
+    let way_out = if image.gateway { fds.next_back() } else { None };
     let input = fds.next();
     rustix::system::sethostname(HOST).map_err(|e| failure("name the sandbox", e))?;
     if !image.network {
         system::loopback_up()?;
+        if let Some(to) = way_out {
+            gateway::open(&to)?;
+        }
     }
     system::enter_root()?;
 

@@ -6,10 +6,12 @@
 //! | `user` | who `USER` and `--chown` mean |
 //! | `prepare` | everything staged, and what the helper is told (`spec`) |
 //! | `mounts` | in the helper: the root and the mounts |
+//! | `gateway` | the socket by which a command without a network reaches who runs it |
 //! | `first`, `system`, `become_user` | in the sandbox: its first process, `/proc` and `/dev`, the command |
 
 mod become_user;
 mod first;
+mod gateway;
 mod mounts;
 mod prepare;
 mod spec;
@@ -18,6 +20,7 @@ mod user;
 mod view;
 
 pub(crate) use first::{First, start};
+pub use gateway::{Entrance, GATEWAY_PORT, Gateway};
 pub(crate) use mounts::assemble;
 pub(crate) use prepare::{Checkpoints, prepare};
 pub(crate) use spec::ImageSpec;

@@ -87,6 +87,7 @@ pub(crate) fn prepare(
             gid: view.user.gid,
             groups: view.user.groups.clone(),
             network: view.network == Network::Machine,
+            gateway: view.gateway.is_some(),
             mounts: list,
         }),
         contents: Secrets(contents),

@@ -14,6 +14,8 @@ pub(crate) struct ImageSpec {
     pub(crate) groups: Vec<u32>,
     /// Whether the network stays that of the machine.
     pub(crate) network: bool,
+    /// Whether the last descriptor is one to hand a listening socket out by.
+    pub(crate) gateway: bool,
     /// In the order in which they are mounted.
     pub(crate) mounts: Vec<MountSpec>,
 }

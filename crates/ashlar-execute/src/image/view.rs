@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::User;
+use super::{Gateway, User};
 use crate::Kept;
 
 /// How the world looks to a command.
@@ -33,6 +33,9 @@ pub struct ImageView {
     pub user: User,
     /// Whether it sees the machine's network.
     pub network: Network,
+    /// Who answers at port [`GATEWAY_PORT`](super::GATEWAY_PORT) of its loopback interface; with
+    /// [`Network::None`] only.
+    pub gateway: Option<Gateway>,
     /// What is mounted, in this order; a later one may lie in an earlier one.
     pub mounts: Vec<ImageMount>,
     /// How long every process of the command has between SIGTERM and SIGKILL when it is stopped

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use ashlar_build::{Event, Exporting, Options, Origins, Summary, export, write_rootfs};
 use ashlar_execute::{Cancel, Secret};
-use ashlar_object::Tree;
+use ashlar_object::{StepKey, Tree};
 use ashlar_pack::image::{Compression, Writing};
-use ashlar_plan::{StepIndex, Want};
+use ashlar_plan::{Plan, StepIndex, Want};
 use ashlar_recipe::Write;
 use ashlar_store::{Found, ImageTarget, Images as _, LayerSource, Watch, read_tree};
 use serde_json::json;
@@ -33,7 +33,7 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
         enter_namespace()?;
     }
-    let job = Job::open(globals, &args.which, want)?;
+    let mut job = Job::open(globals, &args.which, want)?;
     let cancel = Cancel::new();
     let opened = job.space.open_remotes()?;
     let sends = opened.iter().any(|remote| remote.write != Write::No);
@@ -44,7 +44,8 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     let grace = Duration::from_secs(args.grace);
     let patience = if sends { ashlar_build::PATIENCE } else { Duration::ZERO };
     cancel_on_signals(&cancel, patience.max(grace));
-    let summary = build(globals, args, &job, &opened, &cancel, secrets, deadline)?;
+    let how = How { globals, args, opened: &opened, cancel: &cancel, secrets, deadline };
+    let summary = build(&how, &mut job, want)?;
     job.show.summary(&summary);
     let exit = exit_of_build(&summary, args.require_push);
     if exit != Exit::Done {
@@ -54,33 +55,51 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     Ok(exit)
 }
 
-fn build(
-    globals: &Globals,
-    args: &Build,
-    job: &Job,
-    opened: &[remotes::Opened],
-    cancel: &Cancel,
+/// How steps are run.
+struct How<'a> {
+    globals: &'a Globals,
+    args: &'a Build,
+    opened: &'a [remotes::Opened],
+    cancel: &'a Cancel,
     secrets: BTreeMap<String, Secret>,
     deadline: Option<Instant>,
-) -> Result<Summary, Failed> {
-    let store = &job.space.store;
-    let how = Run {
-        remotes: remotes::of_run(opened, args.require_remote),
-        cancel,
-        secrets,
-        grace: Duration::from_secs(args.grace),
-        deadline,
-        keep_failed: false,
-    };
-    let options = Options {
+}
+
+impl How<'_> {
+    fn run(&self, job: &Job, plan: &Plan, options: &Options) -> Result<Summary, Failed> {
+        let how = Run {
+            remotes: remotes::of_run(self.opened, self.args.require_remote),
+            cancel: self.cancel,
+            secrets: self.secrets.clone(),
+            grace: Duration::from_secs(self.args.grace),
+            deadline: self.deadline,
+            keep_failed: false,
+        };
+        let journal = job.space.store.journal();
+        job.with_engine(self.globals, plan, how, |engine, _| {
+            Ok(ashlar_build::build(engine, journal, options)?)
+        })
+    }
+}
+
+fn build(how: &How<'_>, job: &mut Job, want: Want) -> Result<Summary, Failed> {
+    let (globals, args) = (how.globals, how.args);
+    let options = |rebuild: bool, push_also: &[StepKey]| Options {
         jobs: jobs(globals),
         keep_going: args.keep_going,
-        rebuild: args.rebuild,
+        rebuild,
         push_found: args.require_push,
+        push_also: push_also.to_vec(),
     };
-    let summary = job.with_engine(globals, &job.plan.plan, how, |engine, _| {
-        Ok(ashlar_build::build(engine, store.journal(), &options)?)
-    })?;
+    let recorded = job
+        .record_pins(want, |job, plan, fresh, again| how.run(job, plan, &options(again, fresh)))?;
+    let mut earlier = recorded.earlier;
+    let last = match recorded.done {
+        true => how.run(job, &job.plan.plan, &options(args.rebuild, &recorded.fresh))?,
+        false => earlier.pop().unwrap_or_default(),
+    };
+    let summary = earlier.iter().fold(last, Summary::after);
+    let store = &job.space.store;
     let tell = |event: Event| job.show.event(event);
     let pulled = summary.remotes.iter().any(|tally| tally.pulled > 0);
     if summary.built + summary.cutoff > 0 || pulled {

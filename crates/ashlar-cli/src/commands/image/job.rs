@@ -17,6 +17,7 @@ use ashlar_remote::artifact::Access;
 use ashlar_remote::{Credentials, ImageOptions, ImagePlaces};
 use ashlar_store::{StatCache, Watch};
 
+use super::pins::Pinned;
 use crate::args::Globals;
 use crate::args::image::{Network, Which};
 use crate::exit::{Exit, Failed};
@@ -34,6 +35,8 @@ pub struct Job {
     pub facts: Facts,
     pub stat: StatCache,
     pub show: Show,
+    /// The file of pins, where one is in use.
+    pub pinned: Option<Pinned>,
 }
 
 impl Job {
@@ -68,6 +71,8 @@ impl Job {
         let platform = platform(which)?;
         let args = build_args(&which.build_args)?;
         let shown = shown(&file, &context);
+        let called = |path: &Path| self::shown(path, &context);
+        let pinned = Pinned::open(which, &file, here, called, &args)?;
         let place = ImagePlace {
             context: &context,
             file: &file,
@@ -77,6 +82,7 @@ impl Job {
             platform: platform.clone(),
             registry: which.registry.as_deref(),
             network: which.network == Network::Default,
+            pins: pinned.as_ref().map(|pinned| (pinned.file.as_path(), &pinned.pins)),
         };
         let digest = |path: &Path, meta: &std::fs::Metadata| stat.digest_file(path, meta);
         let warn = |text: String| show.event(Event::Warning(text));
@@ -89,7 +95,7 @@ impl Job {
         let plan = plan_image(&made.image, &made.facts, &name, want)
             .map_err(|error| Failed::usage(format!("{shown}: {error}")))?;
         let facts = Facts { architecture: platform.to_string(), ..Facts::default() };
-        Ok(Self { space, images, made, plan, project: project(name), facts, stat, show })
+        Ok(Self { space, images, made, plan, project: project(name), facts, stat, show, pinned })
     }
 }
 
@@ -134,6 +140,7 @@ impl Job {
             secrets: how.secrets,
             caches: store.path().join("caches"),
             grace: how.grace,
+            pinning: self.pinned.as_ref().map(|pinned| Arc::clone(&pinned.pinning)),
         };
         let origins = self.origins()?;
         with_fetcher(store, globals.offline, |_, fetcher| {

@@ -2,6 +2,7 @@
 
 mod build;
 mod job;
+mod pins;
 mod place;
 mod plan;
 mod secrets;

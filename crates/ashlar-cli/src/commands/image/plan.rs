@@ -9,6 +9,7 @@ use ashlar_store::Timing;
 use serde_json::{Value, json};
 
 use super::job::{Job, jobs};
+use super::pins::network;
 use super::survey::{self, Survey, WORDS, base_layer, from, lines, shown, stage_name};
 use crate::args::Globals;
 use crate::args::image::Plan;
@@ -114,7 +115,8 @@ impl List<'_> {
             out.push('\n');
         }
         for (instruction, step) in stage.instructions.iter().zip(own) {
-            let line = self.instruction(*step, got, total)?;
+            let mut line = self.instruction(*step, got, total)?;
+            line.network = network(job.plan.plan.steps[*step].image());
             if self.globals.json {
                 show::line(&json!({
                     "state": line.state,
@@ -128,6 +130,8 @@ impl List<'_> {
                     "last_line": instruction.last_line,
                     "instruction": instruction.text,
                     "bytes": line.bytes,
+                    "network": line.network.0,
+                    "downloads": line.network.1,
                     "step_key": job.plan.plan.steps[*step].key.to_string(),
                 }));
                 continue;
@@ -251,11 +255,13 @@ struct Line<'a> {
     reason: Option<String>,
     timing: Option<Timing>,
     bytes: Option<u64>,
+    /// What its network is, and how many downloads are pinned.
+    network: (&'static str, usize),
 }
 
 impl Line<'_> {
     fn new(state: &'static str) -> Self {
-        Self { state, place: None, reason: None, timing: None, bytes: None }
+        Self { state, place: None, reason: None, timing: None, bytes: None, network: ("none", 0) }
     }
 
     fn forecast(&self, of: impl Fn(Timing) -> Duration) -> Option<f64> {
@@ -286,6 +292,12 @@ impl Line<'_> {
             None => all.push("of unknown size".to_owned()),
             Some(0) => {}
             Some(bytes) => all.push(format!("{} to fetch", show::bytes(bytes))),
+        }
+        match self.network {
+            ("unpinned", _) => all.push("its network is not pinned".to_owned()),
+            ("unrecorded", _) => all.push("its downloads are to be recorded".to_owned()),
+            ("pinned", count) => all.push(format!("{} pinned", show::count(count, "download"))),
+            _ => {}
         }
         all
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ashlar_build::{Engine, Options, look_up, request, results_for};
 use ashlar_dockerfile::{Network, Run as Command, RunMount, Seen};
 use ashlar_execute::{Cancel, Request, Sandbox};
-use ashlar_plan::{Files, ImageWork, KeyInputs, Plan, Step, StepId, StepIndex, Want, Work};
+use ashlar_plan::{Access, Files, ImageWork, KeyInputs, Plan, Step, StepId, StepIndex, Want, Work};
 
 use super::job::{Job, Run, jobs};
 use super::place::{Place, find};
@@ -27,6 +27,7 @@ pub fn run(globals: &Globals, args: &Shell) -> Result<Exit, Failed> {
         enter_namespace()?;
     }
     let job = Job::open(globals, &args.which, Want::Image)?;
+    job.all_recorded()?;
     let place = find(&job, args.at, args.before)?;
     let (plan, step) = planned(&job, &place, args.before);
     let cancel = Cancel::new();
@@ -95,7 +96,7 @@ fn view(job: &Job, of: Option<&ImageWork>, seen: &Seen) -> ImageWork {
         return ImageWork::Run {
             run: Command { mounts: of, ..run.clone() },
             mounts,
-            network: *network,
+            network: network.clone(),
         };
     }
     let run = Command {
@@ -108,7 +109,9 @@ fn view(job: &Job, of: Option<&ImageWork>, seen: &Seen) -> ImageWork {
         network: Network::Unset,
         mounts: Vec::new(),
     };
-    ImageWork::Run { run, mounts: Vec::new(), network: job.made.facts.network }
+    // The network is for whoever looks around, so there is nothing to pin.
+    let network = if job.made.facts.network { Access::Machine } else { Access::None };
+    ImageWork::Run { run, mounts: Vec::new(), network }
 }
 
 /// What a shell is opened with.
@@ -133,6 +136,7 @@ impl Entered<'_> {
                 keep_going: false,
                 rebuild: false,
                 push_found: false,
+                push_also: Vec::new(),
             };
             let journal = self.job.space.store.journal();
             let summary = ashlar_build::build(engine, journal, &options)?;

@@ -84,7 +84,10 @@ impl Survey {
 pub fn base_layer(job: &Job, step: StepIndex) -> Option<(usize, usize)> {
     match job.plan.plan.steps.get(step)?.image()? {
         ImageWork::Layer { base, layer } => Some((*base, *layer)),
-        ImageWork::Run { .. } | ImageWork::Copy { .. } | ImageWork::Folder { .. } => None,
+        ImageWork::Run { .. }
+        | ImageWork::Downloads(_)
+        | ImageWork::Copy { .. }
+        | ImageWork::Folder { .. } => None,
     }
 }
 
