@@ -85,10 +85,10 @@ fn files_of_step(project: &Project, facts: &Facts, work: &Work) -> BTreeSet<Path
     let (module, base) = made_of(work);
     let mut files = BTreeSet::new();
     if let Work::Image(work) = work
-        && work.reads_context()
+        && let Some(folder) = work.context().and_then(|number| facts.contexts.get(number))
     {
         // The folder itself: which of its files are read is not told apart here.
-        files.insert(PathBuf::new());
+        files.insert(folder.clone());
     }
     if let Some(module) = module {
         files.extend((0..module.sources.len()).flat_map(|number| files_of(module, number, facts)));

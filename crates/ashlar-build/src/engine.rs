@@ -302,7 +302,7 @@ impl Engine<'_> {
         match &step.work {
             Work::Base(name) => self.prepare_base(step, name),
             Work::Unpack(name) => {
-                let made = crate::sources::archive_base(self, name)?;
+                let made = crate::sources::base(self, name)?;
                 Ok(self.internal("unpack base", &made, made.clone()))
             }
             Work::Tools { packages, .. } => {

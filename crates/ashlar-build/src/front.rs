@@ -135,7 +135,23 @@ pub fn facts(
     targets: &[ModuleName],
     digest: DigestFile<'_>,
 ) -> Result<Facts, FrontError> {
-    let reached = reached(project, if targets.is_empty() { &project.default } else { targets });
+    let targets = if targets.is_empty() { &project.default } else { targets };
+    facts_below(project, folder, lock, targets, &[], digest)
+}
+
+/// As [`facts`], for exactly these modules, which may be none, and these bases besides theirs.
+///
+/// # Errors
+/// As [`facts`].
+pub fn facts_below(
+    project: &Project,
+    folder: &Path,
+    lock: Lock,
+    modules: &[ModuleName],
+    bases: &[String],
+    digest: DigestFile<'_>,
+) -> Result<Facts, FrontError> {
+    let reached = reached(project, modules);
     let architecture = std::env::consts::ARCH;
     let mut facts = Facts {
         architecture: architecture.to_owned(),
@@ -153,7 +169,7 @@ pub fn facts(
         }
     }
     for (name, base) in &project.bases {
-        let used = reached.iter().any(|m| m.base.as_ref() == Some(name));
+        let used = reached.iter().any(|m| m.base.as_ref() == Some(name)) || bases.contains(name);
         if used && let Some(fact) = base_fact(folder, base, digest)? {
             facts.bases.insert(name.clone(), fact);
         }

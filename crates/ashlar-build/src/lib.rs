@@ -36,12 +36,15 @@ pub use dispatch::{Options, build, found};
 pub use engine::{Engine, Results};
 pub use event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary, Way};
 pub use failure::{chain, store_advice};
-pub use front::{Folder, FrontError, LOCK_FILE, facts, find_project, read_lock};
+pub use front::{Folder, FrontError, LOCK_FILE, facts, facts_below, find_project, read_lock};
 pub use image::{
-    Building, ContextError, CopyError, ExportError, Exported, Exporting, ImageFailure, Ingredients,
-    Pinning, Place as ImagePlace, export, gather, native_platform, parse_file, write_rootfs,
+    Around, BuildContext, Building, ContextError, CopyError, ExportError, Exported, Exporting,
+    ImageFailure, Ingredients, NamedHere, Pinning, Place as ImagePlace, export, gather,
+    named_configuration, native_platform, parse_file, write_rootfs,
 };
-pub use lock::{LockError, Update, complete, missing as missing_in_lock, write as write_lock};
+pub use lock::{
+    LockError, Update, complete, missing as missing_in_lock, missing_below, write as write_lock,
+};
 pub use lookup::{Bring, Lookup, look_far, look_up, shared_steps};
 pub use memo::Memo;
 pub use origin::{Keys, Origins};

@@ -53,9 +53,30 @@ pub fn missing(project: &Project, lock: &Lock, targets: Option<&[ModuleName]>) -
         Some([]) => reached(project, &project.default),
         Some(targets) => reached(project, targets),
     };
-    let bases: BTreeSet<&String> = modules.iter().filter_map(|m| m.base.as_ref()).collect();
+    missing_of(project, lock, modules, &[])
+}
+
+/// As [`missing`], for exactly these modules, which may be none, and these bases besides theirs.
+#[must_use]
+pub fn missing_below(
+    project: &Project,
+    lock: &Lock,
+    modules: &[ModuleName],
+    bases: &[String],
+) -> Vec<String> {
+    missing_of(project, lock, reached(project, modules), bases)
+}
+
+fn missing_of(
+    project: &Project,
+    lock: &Lock,
+    modules: Vec<&Module>,
+    besides: &[String],
+) -> Vec<String> {
+    let bases = modules.iter().filter_map(|module| module.base.as_ref()).chain(besides);
+    let bases: BTreeSet<&String> = bases.collect();
     let mut missing = Vec::new();
-    for (name, base) in used_bases(project).filter(|(name, _)| bases.contains(name)) {
+    for (name, base) in debian_bases(project).filter(|(name, _)| bases.contains(name)) {
         if lock.base.get(name).is_none_or(|locked| locked.asked != asked_of(base)) {
             missing.push(format!("base {name}"));
         }
@@ -75,8 +96,9 @@ pub fn missing(project: &Project, lock: &Lock, targets: Option<&[ModuleName]>) -
     missing
 }
 
-/// Resolves what the lock file lacks, or what is to be updated, and drops what nothing uses.
-/// Whether anything changed is for the caller to see.
+/// Resolves what the lock file lacks, or what is to be updated, and drops what nothing uses: bases
+/// that are in it stay, because Dockerfiles that nobody names here may begin with them. `besides` are
+/// bases of which no module says that it uses them. Whether anything changed is for the caller to see.
 ///
 /// # Errors
 /// When a name cannot be resolved; the lock is then as it was.
@@ -86,14 +108,18 @@ pub fn complete(
     apt: &Apt,
     fetcher: &Fetcher<'_>,
     update: &Update,
+    besides: &[String],
 ) -> Result<Lock, LockError> {
+    let of_modules = project.modules.values().filter_map(|module| module.base.as_ref());
+    let bases: BTreeSet<&String> = of_modules.chain(lock.base.keys()).chain(besides).collect();
+    let bases: BTreeSet<String> = bases.into_iter().cloned().collect();
     let mut new = match update {
         Update::All => Lock::default(),
         Update::Missing | Update::Modules(_) => lock.clone(),
     };
     new.version = VERSION;
     let mut index = Index { apt, fetcher, fresh: false };
-    for (name, base) in used_bases(project) {
+    for (name, base) in debian_bases(project).filter(|(name, _)| bases.contains(*name)) {
         let asked = asked_of(base);
         if new.base.get(name).is_some_and(|locked| locked.asked == asked) {
             continue;
@@ -131,7 +157,7 @@ pub fn complete(
         }
         used.insert(id);
     }
-    prune(project, &mut new, &used);
+    prune(project, &mut new, &used, &bases);
     Ok(new)
 }
 
@@ -200,9 +226,14 @@ fn add(all: &mut BTreeMap<String, LockedFile>, found: Vec<(String, LockedFile)>)
     ids
 }
 
-fn prune(project: &Project, lock: &mut Lock, used: &BTreeSet<(String, Vec<String>)>) {
-    let bases: BTreeSet<&String> = used_bases(project).map(|(name, _)| name).collect();
-    lock.base.retain(|name, _| bases.contains(name));
+fn prune(
+    project: &Project,
+    lock: &mut Lock,
+    used: &BTreeSet<(String, Vec<String>)>,
+    bases: &BTreeSet<String>,
+) {
+    let declared: BTreeSet<&String> = debian_bases(project).map(|(name, _)| name).collect();
+    lock.base.retain(|name, _| bases.contains(name) && declared.contains(name));
     let sources: BTreeSet<&str> = deb_sources(project).map(|(_, package)| package).collect();
     lock.source.retain(|name, _| sources.contains(name.as_str()));
     lock.tools.retain(|tools| used.contains(&(tools.base.clone(), tools.asked.clone())));
@@ -236,13 +267,8 @@ fn tools_of<'p>(
     Ok((!asked.is_empty()).then_some((base, asked)))
 }
 
-fn used_bases(project: &Project) -> impl Iterator<Item = (&String, &Base)> {
-    let used: BTreeSet<&String> =
-        project.modules.values().filter_map(|m| m.base.as_ref()).collect();
-    project
-        .bases
-        .iter()
-        .filter(move |(name, base)| matches!(base, Base::Debian { .. }) && used.contains(name))
+fn debian_bases(project: &Project) -> impl Iterator<Item = (&String, &Base)> {
+    project.bases.iter().filter(|(_, base)| matches!(base, Base::Debian { .. }))
 }
 
 fn deb_sources(project: &Project) -> impl Iterator<Item = (&Module, &str)> {

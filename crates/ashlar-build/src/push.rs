@@ -14,7 +14,7 @@ use crate::clean::unclean_steps;
 use crate::engine::Engine;
 use crate::event::{Event, Way};
 use crate::failure::chain;
-use crate::front::facts;
+use crate::front::facts_below;
 use crate::image::checkpoint::Left;
 use crate::lookup::shared_steps;
 use crate::remotes::Ears;
@@ -171,7 +171,9 @@ impl Queues {
                 let Engine { project, folder, plan, digest, .. } = *engine;
                 let again = || {
                     let modules: Vec<ModuleName> = plan.modules.keys().cloned().collect();
-                    facts(project, folder, engine.facts.lock.clone(), &modules, digest)
+                    let bases: Vec<String> = engine.facts.bases.keys().cloned().collect();
+                    let lock = engine.facts.lock.clone();
+                    facts_below(project, folder, lock, &modules, &bases, digest)
                 };
                 unclean_steps(project, folder, engine.facts, plan, Some(&again))
             });

@@ -76,10 +76,12 @@ pub(crate) fn folder_base(engine: &Engine<'_>, path: &Path) -> Result<Kept, Fail
     without_dev(engine, &kept.tree)
 }
 
-/// A base that is an archive of the project.
-pub(crate) fn archive_base(engine: &Engine<'_>, name: &str) -> Result<Kept, Failure> {
-    let Some(Base::Archive(path)) = engine.project.bases.get(name) else {
-        return Err(Failure::project(format!("the base `{name}` is no archive")));
+/// A base that is an archive of the project, or a folder that images begin with.
+pub(crate) fn base(engine: &Engine<'_>, name: &str) -> Result<Kept, Failure> {
+    let path = match engine.project.bases.get(name) {
+        Some(Base::Archive(path)) => path,
+        Some(Base::Path(path)) => return folder_base(engine, path),
+        _ => return Err(Failure::project(format!("the base `{name}` is no archive"))),
     };
     let archive = engine.folder.join(path);
     let io = |e: std::io::Error| Failure::project(format!("cannot read {}: {e}", path.display()));

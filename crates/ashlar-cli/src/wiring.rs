@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use ashlar_build::{
     Engine, Event, Folder, Keys, Memo, Origins, Remotes, Trees, Update, complete, facts,
-    find_project, missing_in_lock, read_lock, write_lock,
+    facts_below, find_project, missing_below, missing_in_lock, read_lock, write_lock,
 };
 use ashlar_execute::{Cancel, Jobs, OnOutput, Rights, Sandbox, SandboxOptions, rights};
 use ashlar_object::{CanonicalHasher, Digest, StepKey, Tree};
@@ -101,6 +101,12 @@ impl Ground {
     /// Finds the project that the current folder, or `-C`, is in, and opens the store.
     pub fn open(globals: &Globals) -> Result<Self, Failed> {
         let folder = find_project(&globals.project)?;
+        let store = open_store(globals)?;
+        Self::of(globals, store, folder)
+    }
+
+    /// The project in a folder.
+    pub fn of(globals: &Globals, store: Arc<LocalStore>, folder: PathBuf) -> Result<Self, Failed> {
         let mut options = Vec::new();
         for option in &globals.options {
             let (name, value) = option.split_once('=').ok_or_else(|| {
@@ -109,7 +115,6 @@ impl Ground {
             })?;
             options.push((name.to_owned(), value.to_owned()));
         }
-        let store = open_store(globals)?;
         Ok(Self { globals: globals.clone(), store, folder, options })
     }
 
@@ -162,7 +167,7 @@ pub struct Session {
     pub project: Project,
     /// The remotes as the environment and the command line leave them.
     pub remotes: Vec<ashlar_recipe::Remote>,
-    stat: StatCache,
+    pub stat: StatCache,
 }
 
 impl Drop for Session {
@@ -254,14 +259,35 @@ impl Session {
         update: &Update,
         tell: &dyn Fn(String),
     ) -> Result<Lock, Failed> {
+        let missing = missing_in_lock(&self.project, &self.lock()?, targets);
+        self.locked(&missing, &[], update, tell)
+    }
+
+    /// As [`Self::complete_lock`], for what an image names.
+    pub fn complete_lock_below(
+        &self,
+        modules: &[ModuleName],
+        bases: &[String],
+        tell: &dyn Fn(String),
+    ) -> Result<Lock, Failed> {
+        let missing = missing_below(&self.project, &self.lock()?, modules, bases);
+        self.locked(&missing, bases, &Update::Missing, tell)
+    }
+
+    fn locked(
+        &self,
+        missing: &[String],
+        bases: &[String],
+        update: &Update,
+        tell: &dyn Fn(String),
+    ) -> Result<Lock, Failed> {
         let had = read_lock(&self.folder)?;
         let lock = had.clone().unwrap_or_default();
-        let missing = missing_in_lock(&self.project, &lock, targets);
         if missing.is_empty() && *update == Update::Missing {
             return Ok(lock);
         }
         if self.globals.offline {
-            return Err(ashlar_build::LockError::Offline(missing).into());
+            return Err(ashlar_build::LockError::Offline(missing.to_vec()).into());
         }
         tell(match missing.len() {
             0 => "resolving anew".to_owned(),
@@ -274,7 +300,7 @@ impl Session {
             ),
         });
         let new = self.with_fetcher(|apt, fetcher| {
-            Ok(complete(&self.project, &lock, apt, fetcher, update)?)
+            Ok(complete(&self.project, &lock, apt, fetcher, update, bases)?)
         })?;
         if had.as_ref() != Some(&new) {
             write_lock(&self.folder, &new)?;
@@ -293,6 +319,17 @@ impl Session {
             eprintln!("warning: the stat cache was not saved: {error}");
         }
         Ok(facts)
+    }
+
+    /// Everything that the keys of what an image names depend on.
+    pub fn facts_below(
+        &self,
+        lock: Lock,
+        modules: &[ModuleName],
+        bases: &[String],
+    ) -> Result<Facts, Failed> {
+        let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
+        Ok(facts_below(&self.project, &self.folder, lock, modules, bases, &digest)?)
     }
 
     /// The plan for targets, with the facts it was made from, as far as the lock file goes.

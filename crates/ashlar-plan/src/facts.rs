@@ -1,6 +1,7 @@
 //! What must be known of the world before a plan can be made.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ashlar_object::Digest;
 use ashlar_recipe::{Lock, ModuleName};
@@ -18,6 +19,8 @@ pub struct Facts {
     pub sources: BTreeMap<ModuleName, Vec<SourceFact>>,
     /// What names were resolved to.
     pub lock: Lock,
+    /// The folders of the contexts of images, absolute, by their numbers in the run.
+    pub contexts: Vec<PathBuf>,
     /// What this version of the program itself does in steps: the digest of its own scripts and
     /// of the environment it sets. A newer version with another script has other keys.
     pub commands: Option<Commands>,

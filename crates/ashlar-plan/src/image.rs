@@ -9,7 +9,7 @@
 //!
 //! | input | step key | action digest |
 //! |---|---|---|
-//! | what lies below | ✓ (key of the step, diff ids of the base) | ✓ (input tree: content, modes, owners; no times) |
+//! | what lies below | ✓ (keys of the steps, diff ids of the base) | ✓ (input tree: content, modes, owners; no times) |
 //! | command, environment and arguments it sees, folder, user, network | ✓ | ✓ |
 //! | mounts: what is written, the files of `bind` | ✓ (digests, keys of steps) | ✓ (digests) |
 //! | `COPY`, `ADD`: what is written, the files read | ✓ (digests, keys of steps) | ✓ (the layer they make) |
@@ -25,14 +25,16 @@ use ashlar_object::Digest;
 use ashlar_recipe::{PinnedRun, Pins};
 
 use crate::pins::{self, Access};
-use crate::{FORMAT, InputName, KeyInputs, Plan, Step, StepId, StepIndex, Value, Work};
+use crate::{
+    Below, FORMAT, InputName, KeyInputs, Named, Plan, Step, StepId, StepIndex, Value, Work,
+};
 
 /// What is done in a step of an image.
 #[derive(Clone, Debug)]
 pub enum ImageWork {
     /// Get a layer of a base image.
     Layer {
-        /// Which of [`ImageFacts::bases`].
+        /// Which of the base images of the run.
         base: usize,
         /// Which layer of it, the lowest is 0.
         layer: usize,
@@ -135,8 +137,8 @@ impl Download {
 pub enum Files {
     /// Nobody's.
     None,
-    /// Those of the context.
-    Context,
+    /// Those of a context, by its number in the run.
+    Context(usize),
     /// What these steps made, laid over one another, the lowest first.
     Layers(Vec<StepIndex>),
 }
@@ -157,10 +159,13 @@ impl ImageWork {
         run.mounts.iter().any(|mount| matches!(mount, RunMount::Checkpoint { .. }))
     }
 
-    /// Whether it reads files of the context.
+    /// The context that it reads files of, by its number in the run.
     #[must_use]
-    pub fn reads_context(&self) -> bool {
-        self.files().contains(&Files::Context)
+    pub fn context(&self) -> Option<usize> {
+        self.files().iter().find_map(|files| match files {
+            Files::Context(number) => Some(*number),
+            Files::None | Files::Layers(_) => None,
+        })
     }
 
     /// The steps whose results are read besides those below.
@@ -173,7 +178,7 @@ impl ImageWork {
             .iter()
             .filter_map(|files| match files {
                 Files::Layers(steps) => Some(steps),
-                Files::None | Files::Context => None,
+                Files::None | Files::Context(_) => None,
             })
             .flatten()
             .copied()
@@ -195,11 +200,15 @@ pub struct ImageFacts {
     pub salt: String,
     /// The base images.
     pub bases: Vec<BaseImage>,
+    /// The number of the first of them in the run.
+    pub first_base: usize,
     /// Which of them each base, or image that is copied from, is.
     pub base_of: HashMap<(String, String), usize>,
     /// The digest of what an instruction reads of the context: by stage, instruction, and number of
     /// its mount (0 for `COPY` and `ADD`).
     pub context: HashMap<(usize, usize, usize), Digest>,
+    /// Which of the contexts of the run is its own.
+    pub number: usize,
     /// Whether commands have a network unless they say `--network=none`.
     pub network: bool,
     /// What commands with a network downloaded, where that is pinned.
@@ -234,7 +243,8 @@ pub struct UnknownBase {
     pub what: String,
 }
 
-/// Plans the stages of an image. `name` is what the image is called in the history.
+/// Plans the stages of an image over the steps of what it names. `name` is what the image is called
+/// in the history.
 ///
 /// # Errors
 /// When facts of something that it names are missing.
@@ -243,34 +253,56 @@ pub fn plan_image(
     facts: &ImageFacts,
     name: &str,
     want: Want,
+    below: Below,
 ) -> Result<ImagePlan, UnknownBase> {
-    let mut planner =
-        Planner { image, facts, name, made: ImagePlan::default(), layers: HashMap::new() };
+    let Below { mut plan, mut named } = below;
+    let steps = steps_of_image(image, facts, name, &mut plan, &mut named)?;
+    let ImageSteps { stages, instructions } = steps;
+    let layers = stages.get(image.target).into_iter().flatten().copied();
+    plan.targets = match want {
+        Want::Image => layers.filter(|step| !plan.steps[*step].is_foreign()).collect(),
+        Want::Files => layers.collect(),
+    };
+    Ok(ImagePlan { plan, stages, instructions })
+}
+
+/// Which steps make which stage of an image.
+pub(crate) struct ImageSteps {
+    /// For each stage its layers, the lowest first.
+    pub stages: Vec<Vec<StepIndex>>,
+    /// For each stage and each of its instructions the step.
+    pub instructions: Vec<Vec<StepIndex>>,
+}
+
+/// Adds the steps of an image to a plan.
+pub(crate) fn steps_of_image(
+    image: &Image,
+    facts: &ImageFacts,
+    name: &str,
+    plan: &mut Plan,
+    named: &mut Named,
+) -> Result<ImageSteps, UnknownBase> {
+    let made = ImageSteps { stages: Vec::new(), instructions: Vec::new() };
+    let mut planner = Planner { image, facts, name, plan, named, made };
     for stage in 0..image.stages.len() {
         planner.stage(stage)?;
     }
-    let mut made = planner.made;
-    let layers = made.stages.get(image.target).into_iter().flatten().copied();
-    made.plan.targets = match want {
-        Want::Image => layers.filter(|step| made.plan.steps[*step].is_target()).collect(),
-        Want::Files => layers.collect(),
-    };
-    Ok(made)
+    Ok(planner.made)
 }
 
 struct Planner<'a> {
     image: &'a Image,
     facts: &'a ImageFacts,
     name: &'a str,
-    made: ImagePlan,
-    /// The step of each layer of a base, by what it holds.
-    layers: HashMap<[u8; 32], StepIndex>,
+    plan: &'a mut Plan,
+    named: &'a mut Named,
+    made: ImageSteps,
 }
 
 impl Planner<'_> {
     fn add(&mut self, step: Step) -> StepIndex {
-        self.made.plan.steps.push(step);
-        self.made.plan.steps.len() - 1
+        self.plan.steps.push(step);
+        self.plan.steps.len() - 1
     }
 
     fn stage(&mut self, number: usize) -> Result<(), UnknownBase> {
@@ -279,8 +311,8 @@ impl Planner<'_> {
             Base::Scratch => Vec::new(),
             Base::Stage(other) => self.made.stages[*other].clone(),
             Base::Image { reference, platform } => self.base(reference, &platform.to_string())?,
-            Base::Module(name) => return Err(unknown(format!("the module `{name}`"))),
-            Base::Debian(name) => return Err(unknown(format!("the base `{name}`"))),
+            Base::Module(name) => known(&self.named.modules, "module", name)?,
+            Base::Debian(name) => known(&self.named.bases, "base", name)?,
         };
         let shown = stage.name.clone().unwrap_or_else(|| format!("stage {}", stage.number));
         let mut steps = Vec::with_capacity(stage.instructions.len());
@@ -290,17 +322,16 @@ impl Planner<'_> {
             inputs.text(InputName::ProjectSalt, self.facts.salt.clone());
             inputs.text(InputName::Architecture, stage.platform.to_string());
             for (at, layer) in layers.iter().enumerate() {
-                // The one below names all before it, but for layers of a base, which know nothing of
-                // one another.
-                let is_base = matches!(
-                    &self.made.plan.steps[*layer].work,
-                    Work::Image(work) if matches!(**work, ImageWork::Layer { .. })
-                );
-                if is_base || at + 1 == layers.len() {
-                    let key = self.made.plan.steps[*layer].key;
-                    let name = if is_base { format!("layer {at}") } else { "below".to_owned() };
-                    inputs.add(InputName::Base(name), Value::Step(key));
-                }
+                // An instruction names all that it was carried out over; what is none knows nothing
+                // of what lies below.
+                let step = &self.plan.steps[*layer];
+                let names = |above: &StepIndex| self.plan.steps[*above].layers.contains(layer);
+                let name = match step.is_instruction() {
+                    true if layers[at + 1..].iter().any(names) => continue,
+                    true if at + 1 == layers.len() => "below".to_owned(),
+                    _ => self.layer_name(*layer, at),
+                };
+                inputs.add(InputName::Base(name), Value::Step(step.key));
             }
             let work = match &instruction.work {
                 dockerfile::Work::Run(run) => self.run(number, place, run, &mut inputs)?,
@@ -344,7 +375,7 @@ impl Planner<'_> {
         let diff_ids = image.ok_or_else(|| unknown(format!("the image `{reference}`")))?;
         let mut steps = Vec::new();
         for (layer, diff_id) in diff_ids.diff_ids.clone().into_iter().enumerate() {
-            if let Some(step) = self.layers.get(&diff_id) {
+            if let Some(step) = self.named.layers.get(&diff_id) {
                 steps.push(*step);
                 continue;
             }
@@ -356,17 +387,29 @@ impl Planner<'_> {
             let (inputs, key) = inputs.seal("ashlar image layer");
             let step = self.add(Step {
                 id: StepId { module: format!("image:{reference}"), step: format!("layer {short}") },
-                work: Work::Image(Arc::new(ImageWork::Layer { base, layer })),
+                work: Work::Image(Arc::new(ImageWork::Layer {
+                    base: self.facts.first_base + base,
+                    layer,
+                })),
                 key,
                 inputs,
                 layers: Vec::new(),
                 sources: Vec::new(),
                 depends: Vec::new(),
             });
-            self.layers.insert(diff_id, step);
+            self.named.layers.insert(diff_id, step);
             steps.push(step);
         }
         Ok(steps)
+    }
+
+    /// What a layer is called in keys and by people.
+    fn layer_name(&self, layer: StepIndex, number: usize) -> String {
+        let step = &self.plan.steps[layer];
+        match step.work {
+            Work::Build(_) => format!("module {}", step.id.module),
+            _ => format!("layer {number}"),
+        }
     }
 
     /// Whose files are read, and what of it enters the key.
@@ -384,16 +427,17 @@ impl Planner<'_> {
                 let digest =
                     digest.ok_or_else(|| unknown("the files of the context".to_owned()))?;
                 inputs.add(InputName::Source(name.to_owned()), Value::Tree(*digest));
-                return Ok(Files::Context);
+                return Ok(Files::Context(self.facts.number));
             }
             From::Stage(stage) => self.made.stages[*stage].clone(),
             From::Image { reference, platform } => self.base(reference, &platform.to_string())?,
-            From::Module(name) => return Err(unknown(format!("the module `{name}`"))),
-            From::Debian(name) => return Err(unknown(format!("the base `{name}`"))),
+            From::Module(name) => known(&self.named.modules, "module", name)?,
+            From::Debian(name) => known(&self.named.bases, "base", name)?,
         };
         for (number, layer) in layers.iter().enumerate() {
-            let key = Value::Step(self.made.plan.steps[*layer].key);
-            inputs.add(InputName::Source(format!("{name}, layer {number}")), key);
+            let key = Value::Step(self.plan.steps[*layer].key);
+            let layer = self.layer_name(*layer, number);
+            inputs.add(InputName::Source(format!("{name}, {layer}")), key);
         }
         Ok(Files::Layers(layers))
     }
@@ -521,6 +565,15 @@ impl Planner<'_> {
         }
         Ok(ImageWork::Copy { copy: copy.clone(), from, downloads })
     }
+}
+
+/// The steps of what is named.
+fn known(
+    all: &HashMap<String, Vec<StepIndex>>,
+    kind: &str,
+    name: &str,
+) -> Result<Vec<StepIndex>, UnknownBase> {
+    all.get(name).cloned().ok_or_else(|| unknown(format!("the {kind} `{name}`")))
 }
 
 fn unknown(what: String) -> UnknownBase {

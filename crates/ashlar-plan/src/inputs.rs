@@ -195,6 +195,15 @@ impl KeyInputs {
         self.add(name, Value::Text(text.into()));
     }
 
+    /// What an input of text says.
+    #[must_use]
+    pub fn text_of(&self, name: &InputName) -> Option<&str> {
+        self.0.iter().find(|input| input.name == *name).and_then(|input| match &input.value {
+            Value::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     /// Sorts the inputs and computes the key.
     #[must_use]
     pub fn seal(mut self, purpose: &str) -> (Self, StepKey) {

@@ -8,8 +8,8 @@ use ashlar_recipe::{Base, Kind, Lock, Module, ModuleName, Origin, Project};
 
 use crate::graph::{Order, order};
 use crate::{
-    BaseFact, Commands, Facts, GraphError, InputName, KeyInputs, Plan, Step, StepId, StepIndex,
-    Value, Work,
+    BaseFact, Commands, Facts, GraphError, InputName, KeyInputs, Named, Plan, Step, StepId,
+    StepIndex, Value, Work,
 };
 
 /// The version of the key format: everything that decides what a key means, above all the
@@ -47,25 +47,8 @@ pub fn plan(project: &Project, facts: &Facts, targets: &[ModuleName]) -> Result<
         return Err(GraphError::NoTarget.into());
     }
     let order = order(project, targets)?;
-    let mut planner = Planner {
-        project,
-        facts,
-        order: &order,
-        plan: Plan::default(),
-        steps: vec![None; order.modules.len()],
-        debs: vec![Arc::default(); order.modules.len()],
-        bases: HashMap::new(),
-        tools: HashMap::new(),
-        common: common(project, facts),
-        commands: facts
-            .commands
-            .ok_or_else(|| PlanError::Unknown { what: "commands of this program".to_owned() })?,
-    };
-    for place in 0..order.modules.len() {
-        if order.modules[place].build.kind != Kind::Group {
-            planner.module(place)?;
-        }
-    }
+    let mut planner = Planner::new(project, facts, &order)?;
+    planner.modules()?;
     let Planner { mut plan, steps, .. } = planner;
     let mut wanted = Vec::new();
     for target in targets {
@@ -93,11 +76,12 @@ fn common(project: &Project, facts: &Facts) -> KeyInputs {
     inputs
 }
 
-struct Planner<'a> {
+pub(crate) struct Planner<'a> {
     project: &'a Project,
     facts: &'a Facts,
     order: &'a Order<'a>,
-    plan: Plan,
+    pub(crate) plan: Plan,
+    pub(crate) named: Named,
     steps: Vec<Option<StepIndex>>,
     /// For each module the modules of kind `deb` it depends on, directly or not, in order.
     debs: Vec<Arc<[usize]>>,
@@ -107,7 +91,51 @@ struct Planner<'a> {
     commands: Commands,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    pub(crate) fn new(
+        project: &'a Project,
+        facts: &'a Facts,
+        order: &'a Order<'a>,
+    ) -> Result<Self, PlanError> {
+        let commands = facts.commands;
+        Ok(Self {
+            project,
+            facts,
+            order,
+            plan: Plan::default(),
+            named: Named::default(),
+            steps: vec![None; order.modules.len()],
+            debs: vec![Arc::default(); order.modules.len()],
+            bases: HashMap::new(),
+            tools: HashMap::new(),
+            common: common(project, facts),
+            commands: commands.ok_or_else(|| PlanError::Unknown {
+                what: "commands of this program".to_owned(),
+            })?,
+        })
+    }
+
+    /// Plans all modules, in order.
+    pub(crate) fn modules(&mut self) -> Result<(), PlanError> {
+        for place in 0..self.order.modules.len() {
+            let module = self.order.modules[place];
+            let layers = match module.build.kind {
+                Kind::Group => {
+                    let members = self.order.depends[place].iter();
+                    let names = members.map(|member| &self.order.modules[*member].name);
+                    let layers = names.filter_map(|name| self.named.modules.get(name.as_str()));
+                    layers.flatten().copied().collect()
+                }
+                _ => {
+                    self.module(place)?;
+                    self.steps[place].into_iter().collect()
+                }
+            };
+            self.named.module(&module.name, layers);
+        }
+        Ok(())
+    }
+
     fn add(&mut self, step: Step) -> StepIndex {
         self.plan.steps.push(step);
         self.plan.steps.len() - 1
@@ -324,6 +352,35 @@ impl Planner<'_> {
             steps.push((number, index));
         }
         Ok(steps)
+    }
+
+    /// A base that an image begins with or reads. A folder is a step like the others then, which
+    /// keeps its files.
+    pub(crate) fn base_of_image(&mut self, name: &str) -> Result<(), PlanError> {
+        let (key, step) = self.base(name)?;
+        let step = match (step, self.facts.bases.get(name)) {
+            (Some(step), _) => step,
+            (None, Some(BaseFact::Tree(tree))) => {
+                let mut inputs = KeyInputs::default();
+                inputs.text(InputName::Format, FORMAT);
+                inputs.add(InputName::Source("tree".into()), Value::Tree(*tree));
+                // The same key as that of modules, which have it without a step.
+                self.add(Step {
+                    id: StepId { module: format!("base:{name}"), step: "base".to_owned() },
+                    work: Work::Unpack(name.to_owned()),
+                    key,
+                    inputs,
+                    layers: Vec::new(),
+                    sources: Vec::new(),
+                    depends: Vec::new(),
+                })
+            }
+            (None, _) => {
+                return Err(PlanError::Unknown { what: format!("files of the base `{name}`") });
+            }
+        };
+        self.named.bases.insert(name.to_owned(), vec![step]);
+        Ok(())
     }
 
     fn base(&mut self, name: &str) -> Result<(StepKey, Option<StepIndex>), PlanError> {

@@ -23,6 +23,7 @@ mod graph;
 mod image;
 mod inputs;
 mod keys;
+mod named;
 mod pins;
 mod step;
 mod why;
@@ -35,6 +36,7 @@ pub use image::{
 };
 pub use inputs::{Input, InputName, KeyInputs, Value};
 pub use keys::{FORMAT, PlanError, deb_dependencies, plan, tools_asked};
+pub use named::{Below, Named, image_base, image_module, plan_below};
 pub use pins::{Access, PinnedCommand, contents, pinned_command, recorded};
 pub use step::{Plan, Step, StepId, StepIndex, Work};
 pub use why::{Changed, compare};

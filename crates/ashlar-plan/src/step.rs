@@ -118,6 +118,18 @@ impl Step {
         matches!(&self.work, Work::Build(module) if module.build.kind == Kind::Deb)
     }
 
+    /// Whether it is carried out over layers that its key holds: an instruction of an image.
+    #[must_use]
+    pub fn is_instruction(&self) -> bool {
+        self.image().is_some_and(|work| !matches!(work, ImageWork::Layer { .. }))
+    }
+
+    /// Whether what it makes is a layer of an image that others made, and can stay where it is.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.image().is_some_and(|work| matches!(work, ImageWork::Layer { .. }))
+    }
+
     /// Whether people asked for what this step makes: the outputs of a module, or the layer of an
     /// instruction.
     #[must_use]

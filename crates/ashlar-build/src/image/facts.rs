@@ -17,6 +17,7 @@ use ashlar_store::{ImagePlatform, ImageReference, Images, ResolvedImage, Watch};
 use super::context::{ContextError, context};
 use super::copy::CopyError;
 use super::document;
+use super::named::{self, NamedHere};
 use super::select::select;
 use super::steps::at_its_path;
 use crate::failure::chain;
@@ -44,6 +45,18 @@ pub struct Place<'a> {
     pub pins: Option<(&'a Path, &'a Pins)>,
 }
 
+/// Where an image takes what is not in its Dockerfile.
+pub struct Around<'a> {
+    /// Where base images come from.
+    pub images: &'a dyn Images,
+    /// What digests files.
+    pub digest: DigestFile<'a>,
+    /// Who hears of what is got.
+    pub watch: &'a Watch<'a>,
+    /// The configuration of a module or base of the project; or why it cannot be used.
+    pub named: &'a dyn Fn(&Base) -> Result<Configuration, String>,
+}
+
 /// An image that can be planned.
 #[derive(Debug)]
 pub struct Ingredients {
@@ -55,6 +68,8 @@ pub struct Ingredients {
     pub bases: Vec<Arc<ResolvedImage>>,
     /// What is in the context.
     pub context: Tree,
+    /// What it names of the project.
+    pub named: NamedHere,
 }
 
 impl Ingredients {
@@ -121,15 +136,9 @@ pub fn parse_file(place: &Place<'_>) -> Result<Dockerfile, ImageFailure> {
 ///
 /// # Errors
 /// When the Dockerfile is wrong, or something that it names cannot be had.
-pub fn gather(
-    place: &Place<'_>,
-    images: &dyn Images,
-    digest: DigestFile<'_>,
-    watch: &Watch<'_>,
-) -> Result<Ingredients, ImageFailure> {
+pub fn gather(place: &Place<'_>, around: &Around<'_>) -> Result<Ingredients, ImageFailure> {
     let file = parse_file(place)?;
-    let mut bases =
-        Bases { place, images, watch, found: Vec::new(), names: HashMap::new(), failed: None };
+    let mut bases = Bases { place, around, found: Vec::new(), names: HashMap::new(), failed: None };
     let build_platform = document::native_platform();
     let request = Request {
         target: place.target,
@@ -143,6 +152,7 @@ pub fn gather(
         return Err(error.into());
     }
     let image = evaluated?;
+    let named = named::named(&image).map_err(|wrong| refused(place, wrong))?;
     for stage in &image.stages {
         bases.of_stage(stage)?;
     }
@@ -162,7 +172,7 @@ pub fn gather(
             if let Some(path) = file.and_then(Path::to_str) {
                 ignored.leave_out(path);
             }
-            context(place.context, &ignored, digest)?
+            context(place.context, &ignored, around.digest)?
         }
         false => Tree::default(),
     };
@@ -219,11 +229,16 @@ pub fn gather(
         }
     }
     if !wrong.is_empty() {
-        let text = std::fs::read_to_string(place.file).unwrap_or_default();
-        let sources = [(place.name.to_owned(), text)].into();
-        return Err(Problems { list: wrong, more: 0, sources }.into());
+        return Err(refused(place, wrong));
     }
-    Ok(Ingredients { image, facts, bases, context: tree })
+    Ok(Ingredients { image, facts, bases, context: tree, named })
+}
+
+/// What is wrong in a Dockerfile, with its text.
+fn refused(place: &Place<'_>, list: Vec<Problem>) -> ImageFailure {
+    let text = std::fs::read_to_string(place.file).unwrap_or_default();
+    let sources = [(place.name.to_owned(), text)].into();
+    Problems { list, more: 0, sources }.into()
 }
 
 fn base_image(image: &ResolvedImage) -> BaseImage {
@@ -266,8 +281,7 @@ fn ignored(place: &Place<'_>) -> Result<Ignore, ImageFailure> {
 /// The images that stages begin with and copy from.
 struct Bases<'a> {
     place: &'a Place<'a>,
-    images: &'a dyn Images,
-    watch: &'a Watch<'a>,
+    around: &'a Around<'a>,
     found: Vec<Arc<ResolvedImage>>,
     names: HashMap<(String, String), usize>,
     failed: Option<ashlar_store::ImageError>,
@@ -277,12 +291,7 @@ impl Bases<'_> {
     fn configuration(&mut self, base: &Base) -> Result<Configuration, String> {
         match base {
             Base::Scratch | Base::Stage(_) => Ok(Configuration::default()),
-            Base::Module(name) => {
-                Err(format!("`module:{name}`: modules of a project are not used as bases here"))
-            }
-            Base::Debian(name) => {
-                Err(format!("`base:{name}`: bases of a project are not used as bases here"))
-            }
+            Base::Module(_) | Base::Debian(_) => (self.around.named)(base),
             Base::Image { reference, platform } => match self.image(reference, platform) {
                 Ok(number) => document::configuration(&self.found[number].configuration),
                 Err(error) => {
@@ -309,7 +318,7 @@ impl Bases<'_> {
         let parsed = parsed.below(self.place.context);
         let wanted =
             ImagePlatform::new(&platform.os, &platform.architecture, platform.variant.as_deref());
-        let image = self.images.resolve(&parsed, &wanted, self.watch)?;
+        let image = self.around.images.resolve(&parsed, &wanted, self.around.watch)?;
         self.found.push(Arc::new(image));
         self.names.insert(name, self.found.len() - 1);
         Ok(self.found.len() - 1)
@@ -321,21 +330,7 @@ impl Bases<'_> {
             self.image(reference, platform)?;
         }
         for instruction in &stage.instructions {
-            let mut from = Vec::new();
-            match &instruction.work {
-                Work::Copy(copy) => from.push(&copy.from),
-                Work::Run(run) => {
-                    for mount in &run.mounts {
-                        match mount {
-                            RunMount::Bind { from: of, .. } => from.push(of),
-                            RunMount::Cache { from: Some(of), .. } => from.push(of),
-                            _ => {}
-                        }
-                    }
-                }
-                Work::Workdir(_) => {}
-            }
-            for from in from {
+            for from in named::read(instruction) {
                 if let From::Image { reference, platform } = from {
                     self.image(reference, platform)?;
                 }

@@ -11,6 +11,8 @@
 //! | `attributes.rs` | `--chown` and `--chmod` |
 //! | `archive.rs` | archives that `ADD` unpacks |
 //! | `layer.rs` | changing a root, and the layer that makes the change |
+//! | `named.rs` | the modules and bases of a project that an image names |
+//! | `action.rs` | the action of a step |
 //! | `steps.rs` | what a step of an image sees and makes |
 //! | `pins.rs` | commands whose downloads are recorded or replayed |
 //! | `cache_mount.rs` | folders that outlive builds |
@@ -20,6 +22,7 @@
 //!
 //! Where BuildKit and buildah differ in what is copied, this does as buildah: see `tests/cases.rs`.
 
+mod action;
 mod archive;
 mod attributes;
 mod cache_mount;
@@ -30,6 +33,7 @@ mod document;
 mod export;
 mod facts;
 mod layer;
+mod named;
 mod paths;
 mod pins;
 mod rootfs;
@@ -42,11 +46,12 @@ pub use context::ContextError;
 pub use copy::CopyError;
 pub use document::native_platform;
 pub use export::{ExportError, Exported, Exporting, export};
-pub use facts::{ImageFailure, Ingredients, Place, gather, parse_file};
+pub use facts::{Around, ImageFailure, Ingredients, Place, gather, parse_file};
+pub use named::{NamedHere, named_configuration};
 pub use pins::Pinning;
 pub(crate) use pins::{Pinned, Ran, hide_proxy};
 pub use rootfs::write_rootfs;
-pub use steps::Building;
+pub use steps::{BuildContext, Building};
 
 use ashlar_store::ImageError;
 

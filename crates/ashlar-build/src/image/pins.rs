@@ -17,6 +17,7 @@ use ashlar_recipe::{Pin, PinnedRun, Pins};
 use ashlar_source::{Answers, PinError, Proxies, Replayer, serve};
 use ashlar_store::put;
 
+use super::action;
 use crate::engine::Engine;
 use crate::event::{ErrorKind, Failure};
 use crate::failure::chain;
@@ -356,7 +357,8 @@ impl Engine<'_> {
             self.store.put_step(&key, &prepared.action)?;
         }
         let (inputs, key) = ashlar_plan::recorded(&step.inputs, &gets);
-        let action = self.action(&salted(&pinned.salt, &gets), &pinned.seen, &pinned.below);
+        let salt = salted(&pinned.salt, &gets);
+        let action = action::action(step, &salt, &pinned.seen, &pinned.below);
         let run = PinnedRun { gets, ..pinned.command.run.clone() };
         Ok(Recorded { action, key, inputs, id: pinned.command.id.clone(), run })
     }

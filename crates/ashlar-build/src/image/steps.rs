@@ -15,6 +15,7 @@ use ashlar_pack::image::{Bounds, read_layer};
 use ashlar_plan::{Access, Download, Files, ImageWork, Step, StepIndex};
 use ashlar_store::{Images, ResolvedImage, Watch, put, read};
 
+use super::action;
 use super::cache_mount;
 use super::context::keep_contents;
 use super::copy::{Downloaded, copy};
@@ -34,10 +35,8 @@ pub struct Building<'a> {
     pub images: &'a dyn Images,
     /// The base images, as the plan numbers them.
     pub bases: Vec<Arc<ResolvedImage>>,
-    /// The folder of the context.
-    pub context: PathBuf,
-    /// What is in it.
-    pub tree: Tree,
+    /// The contexts, as the plan numbers them.
+    pub contexts: Vec<BuildContext>,
     /// Secrets by their ids.
     pub secrets: BTreeMap<String, Secret>,
     /// The folder where cache mounts are kept.
@@ -46,6 +45,23 @@ pub struct Building<'a> {
     pub grace: Duration,
     /// Where downloads are pinned.
     pub pinning: Option<Arc<Pinning>>,
+}
+
+/// The files that `COPY` and `ADD` read from.
+#[derive(Clone, Debug)]
+pub struct BuildContext {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What is in it.
+    pub tree: Tree,
+}
+
+impl Building<'_> {
+    fn context(&self, number: usize) -> Result<&BuildContext, Failure> {
+        let missing =
+            || Failure::project("nothing is known of the files of the context".to_owned());
+        self.contexts.get(number).ok_or_else(missing)
+    }
 }
 
 impl Engine<'_> {
@@ -61,7 +77,7 @@ impl Engine<'_> {
         })?;
         if let ImageWork::Layer { base, layer } = work {
             let made = self.base_layer(building, *base, *layer)?;
-            return Ok(self.internal("image layer", &made, made.clone()));
+            return Ok(action::made(step, "image layer", made));
         }
         let unknown = |need: StepIndex| {
             self.plan.steps[need].image().is_some_and(|work| work.to_record().is_some())
@@ -93,12 +109,13 @@ impl Engine<'_> {
             ImageWork::Copy { copy: written, from, downloads } => {
                 let from = match from {
                     Files::None => Tree::default(),
-                    Files::Context => {
-                        let part = select(written, &building.tree).map_err(refused)?;
-                        keep_contents(&building.context, &part, self.store).map_err(refused)?;
+                    Files::Context(number) => {
+                        let context = building.context(*number)?;
+                        let part = select(written, &context.tree).map_err(refused)?;
+                        keep_contents(&context.folder, &part, self.store).map_err(refused)?;
                         // For whoever asks later which files changed.
                         put(self.store, &part.encode())?;
-                        building.tree.clone()
+                        context.tree.clone()
                     }
                     Files::Layers(steps) => self.laid(steps, results)?.tree,
                 };
@@ -111,7 +128,7 @@ impl Engine<'_> {
             ImageWork::Layer { .. } | ImageWork::Downloads(_) => Tree::default(),
         };
         let made = Kept { digest: put(self.store, &made.encode())?, tree: made };
-        Ok(self.internal("image files", &made, made.clone()))
+        Ok(action::made(step, "image files", made))
     }
 
     /// Gets what `ADD` names.
@@ -239,9 +256,10 @@ impl Engine<'_> {
                 RunMount::Bind { source, target, writable, from: _ } => {
                     let tree = match files {
                         Files::None => Kept { digest: Digest::EMPTY, tree: Tree::default() },
-                        Files::Context => {
-                            let tree = at_its_path(&building.tree, source).map_err(refused)?;
-                            keep_contents(&building.context, &tree, self.store).map_err(refused)?;
+                        Files::Context(number) => {
+                            let context = building.context(*number)?;
+                            let tree = at_its_path(&context.tree, source).map_err(refused)?;
+                            keep_contents(&context.folder, &tree, self.store).map_err(refused)?;
                             Kept { digest: put(self.store, &tree.encode())?, tree }
                         }
                         Files::Layers(steps) => self.laid(steps, results)?,
@@ -307,9 +325,9 @@ impl Engine<'_> {
         let pinned = Pinned::new(network, &salt, &command, &below, &secrets)?;
         let action = match network {
             Access::Replayed { command: of, .. } => {
-                self.action(&salted(&salt, &of.run.gets), &command, &below)
+                action::action(step, &salted(&salt, &of.run.gets), &command, &below)
             }
-            _ => self.action(&salt, &command, &below),
+            _ => action::action(step, &salt, &command, &below),
         };
         for target in checkpoints {
             let made = Owner { mode: 0o755, uid: user.uid, gid: user.gid };

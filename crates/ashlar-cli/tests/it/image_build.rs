@@ -5,7 +5,7 @@ mod commands;
 mod kept;
 mod keys;
 mod machines;
-mod pins;
+mod modules;
 mod shared;
 
 use std::collections::BTreeMap;

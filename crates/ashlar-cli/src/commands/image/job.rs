@@ -1,28 +1,31 @@
 //! What all commands about an image begin with: its Dockerfile read, its bases found, its steps
 //! planned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ashlar_build::{
-    Building, Engine, Event, ImagePlace, Ingredients, Origins, Remotes, Trees, gather,
+    Around, BuildContext, Building, Engine, Event, ImagePlace, Ingredients, NamedHere, Origins,
+    Remotes, Trees, gather,
 };
-use ashlar_dockerfile::Platform;
+use ashlar_dockerfile::{Base, Platform};
 use ashlar_execute::{Cancel, Jobs, Sandbox, SandboxOptions, Secret};
-use ashlar_plan::{Facts, ImagePlan, Plan, Want, plan_image};
+use ashlar_object::{Digest, Tree};
+use ashlar_plan::{Below, Facts, ImagePlan, Plan, Want, plan_below, plan_image};
 use ashlar_recipe::Project;
 use ashlar_remote::artifact::Access;
 use ashlar_remote::{Credentials, ImageOptions, ImagePlaces};
 use ashlar_store::{StatCache, Watch};
 
+use super::above::Above;
 use super::pins::Pinned;
 use crate::args::Globals;
 use crate::args::image::{Network, Which};
 use crate::exit::{Exit, Failed};
 use crate::show::Show;
-use crate::wiring::{owner_base, with_fetcher};
+use crate::wiring::{Session, owner_base, with_fetcher};
 use crate::workspace::Workspace;
 
 /// An image with its plan.
@@ -31,8 +34,14 @@ pub struct Job {
     pub images: ImagePlaces,
     pub made: Ingredients,
     pub plan: ImagePlan,
+    /// What people call the image, and its steps in histories.
+    pub name: String,
     pub project: Project,
     pub facts: Facts,
+    /// The project, when the image names something of it.
+    session: Option<Session>,
+    /// The trees of that project that are on disk, when somebody asked for one.
+    disk: OnceLock<HashMap<Digest, Tree>>,
     pub stat: StatCache,
     pub show: Show,
     /// The file of pins, where one is in use.
@@ -87,15 +96,52 @@ impl Job {
         let digest = |path: &Path, meta: &std::fs::Metadata| stat.digest_file(path, meta);
         let warn = |text: String| show.event(Event::Warning(text));
         let watch = Watch { warn: &warn, ..Watch::NOBODY };
-        let made = gather(&place, &images, &digest, &watch)?;
+        let above = Above::new(globals, &space);
+        let named = |base: &Base| above.named(base);
+        let around = Around { images: &images, digest: &digest, watch: &watch, named: &named };
+        let made = gather(&place, &around);
+        let session = above.session()?;
+        let made = made?;
         for warning in &made.image.warnings {
             warn(warning.problem.message.clone());
         }
         let name = which.tag.clone().unwrap_or_else(|| default_name(&context));
-        let plan = plan_image(&made.image, &made.facts, &name, want)
+        let mut facts = Facts::default();
+        if let Some(session) = &session {
+            let NamedHere { modules, bases } = &made.named;
+            let tell = |text: String| show.remark(&text);
+            let lock = session.complete_lock_below(modules, bases, &tell)?;
+            facts = session.facts_below(lock, modules, bases)?;
+        }
+        let below = below(session.as_ref(), &facts, &made.named)?;
+        facts.contexts = vec![context];
+        let plan = plan_image(&made.image, &made.facts, &name, want, below)
             .map_err(|error| Failed::usage(format!("{shown}: {error}")))?;
-        let facts = Facts { architecture: platform.to_string(), ..Facts::default() };
-        Ok(Self { space, images, made, plan, project: project(name), facts, stat, show, pinned })
+        let disk = OnceLock::new();
+        let project =
+            session.as_ref().map_or_else(|| project(name.clone()), |one| one.project.clone());
+        Ok(Self {
+            space,
+            images,
+            made,
+            plan,
+            name,
+            project,
+            facts,
+            session,
+            disk,
+            stat,
+            show,
+            pinned,
+        })
+    }
+}
+
+/// The steps of what an image names of the project.
+fn below(session: Option<&Session>, facts: &Facts, named: &NamedHere) -> Result<Below, Failed> {
+    match session {
+        None => Ok(Below::default()),
+        Some(session) => Ok(plan_below(&session.project, facts, &named.modules, &named.bases)?),
     }
 }
 
@@ -130,13 +176,17 @@ impl Job {
         let options = SandboxOptions { owner_base, helper, keep_failed, on_output };
         let sandbox = Sandbox::new(Arc::clone(store), options);
         let jobs = Jobs::new(jobs(globals))?;
-        let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
+        let stat = self.session.as_ref().map_or(&self.stat, |session| &session.stat);
+        let folder = self.session.as_ref().map_or(&self.space.root, |session| &session.folder);
+        let digest = |path: &Path, meta: &std::fs::Metadata| stat.digest_file(path, meta);
         let tell = |event: Event| self.show.event(event);
         let building = Building {
             images: &self.images,
             bases: self.made.bases.clone(),
-            context: self.space.root.clone(),
-            tree: self.made.context.clone(),
+            contexts: vec![BuildContext {
+                folder: self.space.root.clone(),
+                tree: self.made.context.clone(),
+            }],
             secrets: how.secrets,
             caches: store.path().join("caches"),
             grace: how.grace,
@@ -146,7 +196,7 @@ impl Job {
         with_fetcher(store, globals.offline, |_, fetcher| {
             let engine = Engine {
                 project: &self.project,
-                folder: &self.space.root,
+                folder,
                 facts: &self.facts,
                 plan,
                 store: &**store,
@@ -166,6 +216,20 @@ impl Job {
             };
             work(&engine, &sandbox)
         })
+    }
+
+    /// Plans anew with what is known of pins now.
+    pub fn plan_again(&mut self, want: Want) -> Result<(), Failed> {
+        let below = below(self.session.as_ref(), &self.facts, &self.made.named)?;
+        self.plan = plan_image(&self.made.image, &self.made.facts, &self.name, want, below)
+            .map_err(|error| Failed::usage(error.to_string()))?;
+        Ok(())
+    }
+
+    /// A source or base of the project as it is on disk.
+    pub fn on_disk(&self, digest: &Digest) -> Option<Tree> {
+        let session = self.session.as_ref()?;
+        self.disk.get_or_init(|| session.trees_on_disk()).get(digest).cloned()
     }
 
     /// On whose word the results in the store stand, and whose word counts here.

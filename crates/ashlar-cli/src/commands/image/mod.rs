@@ -1,5 +1,6 @@
 //! `ashlar image`: Dockerfiles, with every finished instruction kept.
 
+mod above;
 mod build;
 mod job;
 mod pins;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ashlar_build::{Pinning, Summary};
 use ashlar_object::StepKey;
-use ashlar_plan::{Access, ImageWork, Plan, StepIndex, Want, plan_image};
+use ashlar_plan::{Access, ImageWork, Plan, StepIndex, Want};
 use ashlar_recipe::{PINS_FILE, Pins};
 use ashlar_source::Proxies;
 
@@ -102,8 +102,7 @@ impl Job {
             if let Some(pins) = &mut self.made.facts.pins {
                 pins.runs.extend(recorded.clone());
             }
-            self.plan = plan_image(&self.made.image, &self.made.facts, &self.project.name, want)
-                .map_err(|error| Failed::usage(error.to_string()))?;
+            self.plan_again(want)?;
             let is_new = |id: &str| recorded.get(id) != before.get(id);
             let steps = self.recorded_steps(&is_new);
             all.fresh = steps.iter().map(|step| self.plan.plan.steps[*step].key).collect();

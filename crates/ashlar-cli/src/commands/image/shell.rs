@@ -68,7 +68,7 @@ fn planned(job: &Job, place: &Place<'_>, before: bool) -> (Plan, StepIndex) {
             let (inputs, key) = KeyInputs::default().seal("ashlar image shell");
             let name = format!("shell at line {}", place.line);
             plan.steps.push(Step {
-                id: StepId { module: job.project.name.clone(), step: name },
+                id: StepId { module: job.name.clone(), step: name },
                 work: Work::Image(Arc::new(work)),
                 key,
                 inputs,

@@ -131,7 +131,7 @@ pub fn lines(instruction: &Instruction) -> String {
 /// Why an instruction would be carried out.
 pub fn why(job: &Job, step: StepIndex) -> Result<Why, Failed> {
     let (plan, store) = (&job.plan.plan, &*job.space.store);
-    let part = |digest: &Digest| job.made.part(digest);
+    let part = |digest: &Digest| job.made.part(digest).or_else(|| job.on_disk(digest));
     let (journal, origins) = (store.journal(), job.origins()?);
     let project = &job.project.name;
     Ok(ashlar_build::why_instruction(plan, step, project, store, journal, &origins, &part)?)

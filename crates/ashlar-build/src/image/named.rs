@@ -1,0 +1,108 @@
+//! The modules and bases of a project that an image names.
+
+use ashlar_dockerfile::{Base, Configuration, From, Image, Instruction, RunMount, Work};
+use ashlar_plan::{image_base, image_module};
+use ashlar_recipe::{ModuleName, Problem, Project};
+
+use super::document;
+
+/// The modules and bases of the project that an image names, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedHere {
+    /// The modules.
+    pub modules: Vec<ModuleName>,
+    /// The bases.
+    pub bases: Vec<String>,
+}
+
+/// The configuration that a module or a base of a project has for an image that begins with it.
+///
+/// # Errors
+/// In words why an image cannot begin with it, nor read it.
+pub fn named_configuration(project: &Project, base: &Base) -> Result<Configuration, String> {
+    match base {
+        Base::Module(name) => image_module(project, name).map(|_| Configuration::default()),
+        Base::Debian(name) => image_base(project, name).map(|_| Configuration::default()),
+        Base::Scratch | Base::Stage(_) | Base::Image { .. } => Ok(Configuration::default()),
+    }
+}
+
+/// What an image names of the project. It is built for this machine, so what is wrong is a stage for
+/// another one that uses it.
+pub(super) fn named(image: &Image) -> Result<NamedHere, Vec<Problem>> {
+    let (mut all, mut wrong) = (NamedHere::default(), Vec::new());
+    let native = document::native_platform();
+    for stage in &image.stages {
+        let foreign = stage.platform.architecture != native.architecture;
+        let mut refuse = |line: usize, place: &ashlar_recipe::Place, what: &str| {
+            if foreign {
+                let message = format!(
+                    "line {line}: `{what}` is made for {native}, and this stage is for {}",
+                    stage.platform
+                );
+                let help = "build the image for this machine, or on one of that kind";
+                wrong.push(Problem::new(message).at(&place.file, place.span, "").help(help));
+            }
+        };
+        match &stage.base {
+            Base::Module(name) => {
+                all.module(name);
+                refuse(stage.line, &stage.place, &format!("module:{name}"));
+            }
+            Base::Debian(name) => {
+                all.base(name);
+                refuse(stage.line, &stage.place, &format!("base:{name}"));
+            }
+            Base::Scratch | Base::Stage(_) | Base::Image { .. } => {}
+        }
+        for instruction in &stage.instructions {
+            for from in read(instruction) {
+                match from {
+                    From::Module(name) => {
+                        all.module(name);
+                        refuse(instruction.line, &instruction.place, &format!("module:{name}"));
+                    }
+                    From::Debian(name) => {
+                        all.base(name);
+                        refuse(instruction.line, &instruction.place, &format!("base:{name}"));
+                    }
+                    From::Context | From::Stage(_) | From::Scratch | From::Image { .. } => {}
+                }
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(all) } else { Err(wrong) }
+}
+
+impl NamedHere {
+    /// Notes a module. What is no name has been refused where its configuration was asked for.
+    fn module(&mut self, name: &str) {
+        if let Ok(name) = ModuleName::new(name)
+            && !self.modules.contains(&name)
+        {
+            self.modules.push(name);
+        }
+    }
+
+    fn base(&mut self, name: &str) {
+        if !self.bases.iter().any(|known| known == name) {
+            self.bases.push(name.to_owned());
+        }
+    }
+}
+
+/// Whose files an instruction reads besides those that lie below it.
+pub(super) fn read(instruction: &Instruction) -> Vec<&From> {
+    match &instruction.work {
+        Work::Copy(copy) => vec![&copy.from],
+        Work::Run(run) => {
+            let from = |mount| match mount {
+                &RunMount::Bind { ref from, .. }
+                | &RunMount::Cache { from: Some(ref from), .. } => Some(from),
+                _ => None,
+            };
+            run.mounts.iter().filter_map(from).collect()
+        }
+        Work::Workdir(_) => Vec::new(),
+    }
+}
