@@ -88,8 +88,22 @@ fn get(url: &str, fields: &str) -> String {
     format!("GET {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n")
 }
 
-fn body(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+/// The content of an answer; in how many pieces it comes is a matter of time.
+fn body(answer: &str) -> String {
+    let (head, mut rest) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    if !head.contains("transfer-encoding: chunked") {
+        return rest.to_owned();
+    }
+    let mut whole = String::new();
+    loop {
+        let (length, after) = rest.split_once("\r\n").unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        whole.push_str(&after[..length]);
+        rest = &after[length + 2..];
+        if length == 0 {
+            return whole;
+        }
+    }
 }
 
 fn recorder() -> (tempfile::TempDir, Recorder) {
@@ -128,12 +142,13 @@ fn what_is_recorded_is_replayed_without_a_server() {
     let mut first = Vec::new();
     let (store, pins) = record(|say| {
         first = ask(say);
-        assert_eq!(ask(say), first, "what came is not asked for again");
+        let bodies = |all: &[String]| -> Vec<String> { all.iter().map(|one| body(one)).collect() };
+        assert_eq!(bodies(&ask(say)), bodies(&first), "what came is not asked for again");
     });
     let pins = pins.unwrap();
     assert_eq!(server.count(), 4);
     assert_eq!(body(&first[0]), "0123456789");
-    assert!(first[1].ends_with("5\r\nabcde\r\n0\r\n\r\n"), "{}", first[1]);
+    assert!(first[1].contains("chunked") && body(&first[1]) == "abcde", "{}", first[1]);
     assert!(first[2].contains("location: /file") && body(&first[2]).is_empty());
     assert!(first[3].starts_with("HTTP/1.1 404 Not Found"));
     let statuses: Vec<u16> = pins.iter().map(|pin| pin.status).collect();
@@ -163,7 +178,7 @@ fn parts_and_conditions_are_answered_from_the_whole() {
     let check = |say: &(dyn Fn(&str) -> String + Sync)| {
         let part = |range: &str| {
             let answer = say(&get(&file, &format!("Range: {range}\r\n")));
-            (answer[9..12].to_owned(), body(&answer).to_owned())
+            (answer[9..12].to_owned(), body(&answer))
         };
         let of = |status: &str, body: &str| (status.to_owned(), body.to_owned());
         assert_eq!(part("bytes=2-4"), of("206", "234"));
@@ -199,7 +214,8 @@ fn several_requests_on_one_connection_are_answered_in_their_order() {
         let other = get(&server.url("/pieces"), "");
         let answer = say(&format!("{one}\r\n{one}{other}"));
         assert_eq!(answer.matches("0123456789").count(), 2, "{answer}");
-        assert!(answer.ends_with("abcde\r\n0\r\n\r\n"), "{answer}");
+        let last = answer.rfind("HTTP/1.1").unwrap();
+        assert_eq!(body(&answer[last..]), "abcde", "{answer}");
     });
     assert_eq!(pins.unwrap().len(), 2);
 }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod ends;
+mod gateway;
 mod mounts;
 mod sees;
 mod shell;
