@@ -17,6 +17,7 @@
 //! | dependencies | ✓ (their step keys, how mounted) | ✓ (their outputs, input tree) |
 //! | module name, description, time-out, jobs, paths of the machine, clock, user | – | – |
 
+mod download;
 mod facts;
 mod forecast;
 mod graph;
@@ -28,11 +29,12 @@ mod pins;
 mod step;
 mod why;
 
+pub use download::Download;
 pub use facts::{BaseFact, Commands, Facts, SourceFact};
 pub use forecast::{Forecast, forecast, priorities, within};
 pub use graph::{GraphError, dot, find};
 pub use image::{
-    BaseImage, Download, Files, ImageFacts, ImagePlan, ImageWork, UnknownBase, Want, plan_image,
+    BaseImage, Files, ImageFacts, ImagePlan, ImageWork, UnknownBase, Want, plan_image,
 };
 pub use inputs::{Input, InputName, KeyInputs, Value};
 pub use keys::{FORMAT, PlanError, deb_dependencies, plan, tools_asked};
