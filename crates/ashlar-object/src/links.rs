@@ -125,7 +125,7 @@ fn names(dir: &Dir, path: &mut RelPath, visit: &mut impl FnMut(&RelPath, &File))
                 names(child, path, visit);
                 path.pop();
             }
-            Node::File(_) | Node::Symlink(_) | Node::Whiteout => {}
+            Node::File(_) | Node::Symlink(_) | Node::Fifo(_) | Node::Whiteout => {}
         }
     }
 }
@@ -141,7 +141,7 @@ fn relinked(dir: &Arc<Dir>, renamed: &HashMap<File, Option<NonZeroU32>>) -> Arc<
                 None => node.clone(),
             },
             Node::Dir(child) => Node::Dir(relinked(child, renamed)),
-            Node::Symlink(_) | Node::Whiteout => node.clone(),
+            Node::Symlink(_) | Node::Fifo(_) | Node::Whiteout => node.clone(),
         };
         (name.clone(), node)
     });

@@ -18,6 +18,7 @@ const WHITEOUT: &str = "ashlar.whiteout";
 const OPAQUE: &str = "ashlar.opaque";
 const OWNER: &str = "ashlar.owner";
 const XATTR: &str = "ashlar.xattr.";
+const FIFO: &str = "ashlar.fifo";
 const LINK: &str = "ashlar.link";
 
 /// Reads a directory and everything in it; `raw` has the bytes of directories by their digest.
@@ -48,6 +49,7 @@ pub(crate) fn decode_dir<'a>(
         )?;
         let node_is = match mark {
             Some(Mark::Whiteout) => Node::Whiteout,
+            Some(Mark::Fifo) => Node::Fifo(meta),
             Some(Mark::Link(link)) => Node::File(File { digest, meta, link: Some(link) }),
             Some(Mark::Opaque) | None => Node::File(File { digest, meta, link: None }),
         };
@@ -55,7 +57,7 @@ pub(crate) fn decode_dir<'a>(
     }
     for node in &message.symlinks {
         let (meta, mark) = from_properties(node.node_properties.as_ref(), 0o777)?;
-        no_link(mark)?;
+        no_file(mark)?;
         put(&node.name, Node::Symlink(Symlink { target: from_text(&node.target)?.into(), meta }))?;
     }
     for node in &message.directories {
@@ -78,7 +80,7 @@ pub(crate) fn decode_dir<'a>(
         put(&node.name, Node::Dir(child))?;
     }
     let (meta, mark) = from_properties(message.node_properties.as_ref(), 0o755)?;
-    no_link(mark)?;
+    no_file(mark)?;
     Ok(Arc::new(Dir::new(entries, meta, mark == Some(Mark::Opaque))))
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn decode_dir<'a>(
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mark {
     Whiteout,
+    Fifo,
     Opaque,
     Link(NonZeroU32),
 }
@@ -94,16 +97,18 @@ impl Mark {
     fn name(self) -> &'static str {
         match self {
             Self::Whiteout => WHITEOUT,
+            Self::Fifo => FIFO,
             Self::Opaque => OPAQUE,
             Self::Link(_) => LINK,
         }
     }
 }
 
-/// Only files have several names.
-fn no_link(mark: Option<Mark>) -> Result<(), TreeError> {
+/// Only files have several names, and only what is listed among them is a FIFO.
+fn no_file(mark: Option<Mark>) -> Result<(), TreeError> {
     match mark {
         Some(Mark::Link(link)) => Err(TreeError::Property(LINK.to_owned(), link.to_string())),
+        Some(Mark::Fifo) => Err(TreeError::Property(FIFO.to_owned(), "1".to_owned())),
         Some(Mark::Whiteout | Mark::Opaque) | None => Ok(()),
     }
 }
@@ -153,6 +158,8 @@ fn from_properties(
         let bad = || TreeError::Property(property.name.clone(), property.value.clone());
         if property.name == WHITEOUT {
             mark = Some(Mark::Whiteout);
+        } else if property.name == FIFO {
+            mark = Some(Mark::Fifo);
         } else if property.name == OPAQUE {
             mark = Some(Mark::Opaque);
         } else if property.name == LINK {

@@ -111,6 +111,8 @@ pub enum Node {
     File(File),
     /// A symbolic link.
     Symlink(Symlink),
+    /// A FIFO. Its extended attributes are none: no file system takes any.
+    Fifo(Meta),
     /// In a layer: the name is deleted from what lies below.
     Whiteout,
 }
@@ -190,7 +192,7 @@ impl Dir {
             self.entries.values().any(|node| match node {
                 Node::Dir(child) => child.has_links(),
                 Node::File(file) => file.link.is_some(),
-                Node::Symlink(_) | Node::Whiteout => false,
+                Node::Symlink(_) | Node::Fifo(_) | Node::Whiteout => false,
             })
         })
     }
@@ -220,6 +222,12 @@ impl Dir {
                     name,
                     target: to_text(&link.target),
                     node_properties: properties(&link.meta, 0o777, None),
+                }),
+                Node::Fifo(meta) => message.files.push(wire::FileNode {
+                    name,
+                    digest: Some(Digest::EMPTY.into()),
+                    is_executable: false,
+                    node_properties: properties(meta, 0o644, Some(Mark::Fifo)),
                 }),
                 Node::Whiteout => message.files.push(wire::FileNode {
                     name,

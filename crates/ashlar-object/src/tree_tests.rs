@@ -41,6 +41,23 @@ fn reads_what_it_writes() {
 }
 
 #[test]
+fn a_fifo_is_itself_and_no_file() {
+    let extra = Extra { uid: 3, gid: 4, ..Extra::default() };
+    for meta in [Meta::FILE, Meta::EXECUTABLE, Meta::new(0o620, extra)] {
+        let tree = Tree::default().with(&"fifo".parse().unwrap(), Node::Fifo(meta.clone()));
+        assert_eq!(Tree::decode(&tree.encode()).unwrap(), tree);
+        let file = Node::File(File::new(Digest::EMPTY, meta));
+        assert_ne!(tree.digest(), Tree::default().with(&"fifo".parse().unwrap(), file).digest());
+        assert_eq!((tree.blobs(), tree.content_size()), (Vec::new(), 0));
+    }
+    // A folder is none, whatever a blob says.
+    let properties = properties(&Meta::EXECUTABLE, 0o755, Some(Mark::Fifo));
+    let root = wire::Directory { node_properties: properties, ..Default::default() };
+    let tree = wire::Tree { root: root.encode_to_vec(), children: Vec::new() };
+    assert!(matches!(Tree::decode(&tree.encode_to_vec()), Err(TreeError::Property(..))));
+}
+
+#[test]
 fn the_empty_tree_is_the_empty_blob() {
     assert_eq!(Tree::default().encode(), b"");
     assert_eq!(Tree::decode(b"").unwrap(), Tree::default());

@@ -36,6 +36,7 @@ pub(crate) enum What {
         target: Box<[u8]>,
     },
     Symlink(Symlink),
+    Fifo(Meta),
     /// A deletion that is part of the tree, in the form that overlay file systems have for it.
     Whiteout,
 }
@@ -47,6 +48,7 @@ impl Item {
             Node::Dir(dir) => return Self::dir(path, dir),
             Node::File(file) => What::File { file: file.clone(), place: 0..0 },
             Node::Symlink(link) => What::Symlink(link.clone()),
+            Node::Fifo(meta) => What::Fifo(meta.clone()),
             Node::Whiteout => What::Whiteout,
         };
         Self { path: path.into(), what }
@@ -73,7 +75,11 @@ impl Item {
     pub fn size(&self) -> u64 {
         match &self.what {
             What::File { file, .. } => file.digest.size,
-            What::Dir { .. } | What::Link { .. } | What::Symlink(_) | What::Whiteout => 0,
+            What::Dir { .. }
+            | What::Link { .. }
+            | What::Symlink(_)
+            | What::Fifo(_)
+            | What::Whiteout => 0,
         }
     }
 
@@ -85,6 +91,7 @@ impl Item {
             | What::Dir { .. }
             | What::Link { .. }
             | What::Symlink(_)
+            | What::Fifo(_)
             | What::Whiteout => None,
         }
     }
@@ -108,7 +115,7 @@ impl What {
     pub fn meta(&self) -> &Meta {
         const WHITEOUT: &Meta = &Meta { mode: 0, extra: None };
         match self {
-            Self::Dir { meta, .. } => meta,
+            Self::Dir { meta, .. } | Self::Fifo(meta) => meta,
             Self::File { file, .. } | Self::Link { file, .. } => &file.meta,
             Self::Symlink(link) => &link.meta,
             Self::Whiteout => WHITEOUT,
@@ -120,7 +127,7 @@ impl What {
         match self {
             Self::Symlink(link) => &link.target,
             Self::Link { target, .. } => target,
-            Self::Dir { .. } | Self::File { .. } | Self::Whiteout => b"",
+            Self::Dir { .. } | Self::File { .. } | Self::Fifo(_) | Self::Whiteout => b"",
         }
     }
 }

@@ -141,6 +141,7 @@ fn put(root: &mut Folder, item: &Item, layer: usize) -> Result<(), &'static str>
         What::File { file, place } => leaf(Node::File(file.clone()), place.end - place.start),
         What::Link { file, .. } => leaf(Node::File(file.clone()), 0),
         What::Symlink(link) => leaf(Node::Symlink(link.clone()), 0),
+        What::Fifo(meta) => leaf(Node::Fifo(meta.clone()), 0),
         What::Whiteout => leaf(Node::Whiteout, 0),
     };
     match folder.children.entry(last) {

@@ -185,7 +185,7 @@ impl Changes<'_> {
         match node {
             Node::Dir(dir) => dir.entries().values().for_each(|child| self.kill(child)),
             Node::File(file) => self.dead += self.earlier.packed_size(&file.digest),
-            Node::Symlink(_) | Node::Whiteout => {}
+            Node::Symlink(_) | Node::Fifo(_) | Node::Whiteout => {}
         }
     }
 }

@@ -56,7 +56,11 @@ pub(crate) fn append(out: &mut Vec<u8>, prefix: &[u8], path: &[u8], what: &What)
     let (uid, gid) = what.meta().owner();
     let size = match what {
         What::File { file, .. } => file.digest.size,
-        What::Dir { .. } | What::Link { .. } | What::Symlink(_) | What::Whiteout => 0,
+        What::Dir { .. }
+        | What::Link { .. }
+        | What::Symlink(_)
+        | What::Fifo(_)
+        | What::Whiteout => 0,
     };
     let mtime = what.meta().extra.as_ref().and_then(|extra| extra.mtime);
     let mtime = mtime.unwrap_or(Time { seconds: MOMENT, nanos: 0 });
@@ -104,6 +108,7 @@ pub(crate) fn append(out: &mut Vec<u8>, prefix: &[u8], path: &[u8], what: &What)
         What::Link { .. } => b'1',
         What::Symlink(_) => b'2',
         What::Whiteout => b'3',
+        What::Fifo(_) => b'6',
     };
     let header = Header { mode: what.meta().mode, uid, gid, size, seconds, kind };
     header.append(out, &name, link);

@@ -165,7 +165,11 @@ fn linked(items: &mut [Item]) -> Result<(), PackError> {
                     return Err(PackError::Toc(reason));
                 }
             },
-            What::File { .. } | What::Dir { .. } | What::Symlink(_) | What::Whiteout => {}
+            What::File { .. }
+            | What::Dir { .. }
+            | What::Symlink(_)
+            | What::Fifo(_)
+            | What::Whiteout => {}
         }
     }
     Ok(())

@@ -353,7 +353,8 @@ impl<'a> Fetcher<'a> {
                         std::os::unix::fs::symlink(target, &path)
                             .map_err(SourceError::io("create", &path))?;
                     }
-                    Node::Whiteout => {}
+                    // Unpacking refuses the one, and the other is of layers only.
+                    Node::Fifo(_) | Node::Whiteout => {}
                 }
             }
         }

@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     Dir { opaque: bool },
     File,
     Symlink(Box<[u8]>),
+    Fifo,
     Whiteout,
 }
 
@@ -239,9 +240,10 @@ impl Scanner<'_> {
             }
             FileType::Socket if self.how == Capture::Outputs => refused("a socket"),
             FileType::Socket => Ok(None),
-            // Somebody may wait for one to be there, and images of others cannot say it.
+            // Somebody may wait for one to be there.
             FileType::Fifo => match self.how {
-                Capture::Outputs | Capture::ImageLayer => refused("a FIFO"),
+                Capture::ImageLayer => Ok(Some(Kind::Fifo)),
+                Capture::Outputs => refused("a FIFO"),
                 Capture::Layer | Capture::Root | Capture::Snapshot => Ok(None),
             },
             _ => refused("a device"),
@@ -324,6 +326,7 @@ pub(crate) fn tree(scan: &Scan, how: Capture, owners: &Owners, contents: &[Conte
                 None => continue,
             },
             Kind::Symlink(target) => Node::Symlink(Symlink { target: target.clone(), meta }),
+            Kind::Fifo => Node::Fifo(meta),
             Kind::Whiteout => Node::Whiteout,
         };
         match (&item.name, node) {

@@ -15,7 +15,7 @@ pub enum Capture {
     /// directories; times fixed. Sockets and FIFOs are left out.
     Layer,
     /// As [`Capture::Layer`], for the layer of an image: files with several names in the folder are
-    /// that in the tree, too. Sockets are left out; FIFOs and devices are refused.
+    /// that in the tree, too. Sockets are left out, FIFOs kept; devices are refused.
     ImageLayer,
     /// A whole root file system: owners kept, times fixed, the content of `dev/` left out.
     Root,

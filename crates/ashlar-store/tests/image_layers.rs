@@ -211,7 +211,7 @@ fn owners_and_attributes_of_a_group_are_kept() {
 }
 
 #[test]
-fn sockets_are_no_content_and_fifos_are_named() {
+fn sockets_are_no_content_and_devices_are_named() {
     let fixture = Fixture::new(0);
     let upper = fixture.upper();
     let _socket = std::os::unix::net::UnixListener::bind(upper.join("opt/socket")).unwrap();
@@ -233,9 +233,53 @@ fn sockets_are_no_content_and_fifos_are_named() {
         }
         fs::remove_dir_all(&upper).unwrap();
     };
-    refused(FileType::Fifo, "opt/fifo", "a FIFO");
     refused(FileType::CharacterDevice, "opt/null", "a device");
     refused(FileType::BlockDevice, "opt/disk", "a device");
+}
+
+#[test]
+fn a_fifo_is_one_wherever_the_layer_is_staged() {
+    let base = if is_superuser() { 524_288 } else { 0 };
+    let fixture = Fixture::new(base);
+    let upper = fixture.upper();
+    let mode = Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(CWD, upper.join("opt/fifo"), FileType::Fifo, mode, 0).unwrap();
+    fs::set_permissions(upper.join("opt/fifo"), fs::Permissions::from_mode(0o620)).unwrap();
+    if is_superuser() {
+        chown(upper.join("opt/fifo"), Some(base + 7), Some(base + 42)).unwrap();
+    }
+    fs::hard_link(upper.join("opt/fifo"), upper.join("opt/twin")).unwrap();
+    let (digest, tree) = fixture.store.keep_folder(&upper, Capture::ImageLayer).unwrap();
+    let owner = if is_superuser() { (7, 42) } else { (0, 0) };
+    for name in ["opt/fifo", "opt/twin"] {
+        match tree.get(&name.parse().unwrap()) {
+            Some(Node::Fifo(meta)) => assert_eq!((meta.mode, meta.owner()), (0o620, owner)),
+            other => panic!("{other:?}"),
+        }
+    }
+    // What was captured is the staged tree already; then it is made from nothing.
+    for removed in [false, true] {
+        let store = fixture.again();
+        if removed {
+            fs::remove_dir_all(store.path().join("trees").join(digest.hex())).unwrap();
+        }
+        let staged = store.stage(&digest, &tree).unwrap();
+        let facts = |name: &str| fs::symlink_metadata(staged.path().join(name)).unwrap();
+        let fifo = facts("opt/fifo");
+        assert!(std::os::unix::fs::FileTypeExt::is_fifo(&fifo.file_type()));
+        assert_eq!((fifo.mode() & 0o7777, fifo.mtime()), (0o620, ashlar_object::MOMENT));
+        assert_ne!(fifo.ino(), facts("opt/twin").ino());
+        if is_superuser() {
+            assert_eq!((fifo.uid(), fifo.gid()), (base + 7, base + 42));
+        }
+    }
+    // One that became a file is seen.
+    let place = fixture.store.path().join("trees").join(digest.hex()).join("opt/fifo");
+    fs::remove_file(&place).unwrap();
+    fs::write(&place, "").unwrap();
+    let again = fixture.again().stage(&digest, &tree).unwrap();
+    let kind = fs::symlink_metadata(again.path().join("opt/fifo")).unwrap().file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&kind));
 }
 
 #[test]

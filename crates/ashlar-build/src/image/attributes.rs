@@ -103,6 +103,7 @@ impl Attributes {
                 let meta = Self { mode: None, ..self.clone() }.meta(&link.meta, false);
                 Node::Symlink(Symlink { target: link.target.clone(), meta })
             }
+            Node::Fifo(meta) => Node::Fifo(self.meta(meta, false)),
             Node::Whiteout => Node::Whiteout,
         }
     }

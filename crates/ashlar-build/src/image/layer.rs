@@ -147,7 +147,7 @@ fn each_link(dir: &Dir, path: &mut RelPath, visit: &mut impl FnMut(&RelPath, &Fi
                     visit(path, file, link);
                 }
             }
-            Node::Symlink(_) | Node::Whiteout => {}
+            Node::Symlink(_) | Node::Fifo(_) | Node::Whiteout => {}
         }
         path.pop();
     }

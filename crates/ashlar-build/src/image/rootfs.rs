@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ashlar_object::{Dir, File, Meta, Node, Tree};
 use ashlar_store::{LocalStore, Store as _};
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
 use super::export::ExportError;
 
@@ -68,6 +68,14 @@ impl Writer<'_> {
                     use std::os::unix::ffi::OsStrExt as _;
                     symlink(std::ffi::OsStr::from_bytes(&link.target), &path).map_err(at(&path))?;
                     self.owned(&path, &link.meta).map_err(at(&path))?;
+                    self.date(&path).map_err(at(&path))?;
+                }
+                Node::Fifo(meta) => {
+                    rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0)
+                        .map_err(|e| at(&path)(e.into()))?;
+                    self.owned(&path, meta).map_err(at(&path))?;
+                    let mode = fs::Permissions::from_mode(meta.mode);
+                    fs::set_permissions(&path, mode).map_err(at(&path))?;
                     self.date(&path).map_err(at(&path))?;
                 }
                 Node::Whiteout => {}
@@ -137,7 +145,7 @@ mod tests {
         let store = LocalStore::open(&dir.path().join("store"), OpenOptions::default()).unwrap();
         let from = dir.path().join("from");
         let script = "mkdir -p from/a/b && cd from && echo 1 >a/one && ln a/one a/two && \
-            chmod 4755 a/one && ln -s a/one link && mkdir -m 1777 tmp";
+            chmod 4755 a/one && ln -s a/one link && mkfifo -m 620 fifo && mkdir -m 1777 tmp";
         let mut shell = std::process::Command::new("sh");
         assert!(shell.args(["-ec", script]).current_dir(dir.path()).status().unwrap().success());
         let (_, tree) = store.keep_folder(&from, Capture::ImageLayer).unwrap();
@@ -149,7 +157,8 @@ mod tests {
         assert_eq!(meta("a/one").mode() & 0o7777, 0o4755);
         assert_eq!(meta("tmp").mode() & 0o7777, 0o1777);
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("a/one"));
-        assert!(["a", "a/one", "link"].iter().all(|path| meta(path).mtime() == 1_000_000));
+        assert_eq!(meta("fifo").mode(), 0o010_620);
+        assert!(["a", "a/one", "fifo", "link"].iter().all(|path| meta(path).mtime() == 1_000_000));
         // Nothing is put among what is there.
         let again = write_rootfs(&store, &tree, &to, 0);
         assert!(matches!(again, Err(ExportError::Folder { .. })), "{again:?}");

@@ -130,6 +130,7 @@ pub fn run(globals: &Globals, args: &Show) -> Result<Exit, Failed> {
                         String::from_utf8_lossy(&link.target)
                     )
                 }
+                Node::Fifo(_) => format!("FIFO {:>10} {}\n", "", entry.path),
                 Node::Whiteout => format!("gone {:>10} {}\n", "", entry.path),
             };
             out.push_str(&line);

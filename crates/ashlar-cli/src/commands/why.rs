@@ -159,6 +159,7 @@ fn file(change: &ashlar_object::Change) -> String {
     let mode = |node: &Option<Node>| match node {
         Some(Node::File(file)) => format!("{:04o}", file.meta.mode),
         Some(Node::Dir(dir)) => format!("{:04o}", dir.meta().mode),
+        Some(Node::Fifo(meta)) => format!("{:04o}", meta.mode),
         _ => "-".to_owned(),
     };
     let target = |node: &Option<Node>| match node {
@@ -286,6 +287,7 @@ fn node(node: &Node) -> String {
         Node::File(file) => format!("{} mode {:04o}", file.digest, file.meta.mode),
         Node::Symlink(link) => format!("link to {}", String::from_utf8_lossy(&link.target)),
         Node::Dir(dir) => format!("folder mode {:04o}", dir.meta().mode),
+        Node::Fifo(meta) => format!("FIFO mode {:04o}", meta.mode),
         Node::Whiteout => "deleted".to_owned(),
     }
 }

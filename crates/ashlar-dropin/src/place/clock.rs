@@ -49,6 +49,7 @@ impl Moments {
         tree.walk(|entry| match entry.node {
             Node::File(file) => ranks.extend(kept(&file.meta)),
             Node::Symlink(link) => ranks.extend(kept(&link.meta)),
+            Node::Fifo(meta) => ranks.extend(kept(meta)),
             Node::Dir(dir) => ranks.extend(kept(dir.meta())),
             Node::Whiteout => {}
         });

@@ -346,7 +346,7 @@ pub(super) fn mode_of(meta: &ashlar_object::Meta) -> u32 {
 pub(super) fn count_new(node: &Node, path: &Path, spare: Says<'_>, placed: &mut Placed) {
     match node {
         Node::Whiteout => {}
-        Node::Symlink(_) => placed.files += 1,
+        Node::Symlink(_) | Node::Fifo(_) => placed.files += 1,
         Node::File(file) => {
             placed.files += 1;
             placed.moved_bytes += file.digest.size;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use ashlar_build::{Apart, failed_at};
 use ashlar_object::{Digest, Dir, Node};
 use ashlar_store::{Buffer, Found, Store, Unpoured, in_parallel, pour};
-use rustix::fs::{AtFlags, CWD, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
 
 use super::clock::{Moments, kept};
 use super::finish::{Area, Op};
@@ -269,6 +269,12 @@ impl Writer<'_> {
                     }
                 };
                 made().map_err(failed("make the link", &path))?;
+            }
+            Node::Fifo(meta) => {
+                let mode = Mode::from_raw_mode(mode_of(meta));
+                rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+                    .and_then(|()| rustix::fs::chmodat(CWD, &path, mode, AtFlags::empty()))
+                    .map_err(failed("make the FIFO", &path))?;
             }
             Node::Dir(_) | Node::Whiteout => {}
         }

@@ -143,7 +143,7 @@ impl Gather<'_> {
                 let value = match entry.node {
                     Node::File(file) => format!("{} {:o}", file.digest.hex(), file.meta.mode),
                     Node::Symlink(link) => format!("→ {}", link.target.escape_ascii()),
-                    Node::Dir(_) | Node::Whiteout => return,
+                    Node::Dir(_) | Node::Fifo(_) | Node::Whiteout => return,
                 };
                 all.files.insert(path);
                 all.components.push(Component { kind, name, value });

@@ -61,10 +61,17 @@ impl Packer<'_, '_> {
     }
 
     fn entry(&mut self, item: &Item) -> Result<(), PackError> {
-        if matches!(item.what, What::Whiteout | What::Dir { opaque: true, .. }) {
+        let refused = match item.what {
+            What::Whiteout | What::Dir { opaque: true, .. } => {
+                Some("deletes what lies below a layer, which only layers can say")
+            }
+            What::Fifo(_) => Some("is a FIFO, which only layers have"),
+            What::Dir { .. } | What::File { .. } | What::Link { .. } | What::Symlink(_) => None,
+        };
+        if let Some(reason) = refused {
             return Err(PackError::Archive {
                 path: String::from_utf8_lossy(&item.path).into_owned(),
-                reason: "deletes what lies below a layer, which only layers can say".to_owned(),
+                reason: reason.to_owned(),
             });
         }
         self.header.clear();

@@ -33,6 +33,7 @@ enum Slot {
     Folder(Box<Folder>),
     File(File),
     Symlink(Symlink),
+    Fifo(Meta),
 }
 
 const THROUGH_LINK: Refused = "goes through a symbolic link of the archive";
@@ -87,14 +88,20 @@ impl Grown {
         self.put(path, Slot::Symlink(Symlink { target: target.into(), meta }))
     }
 
+    /// A FIFO.
+    pub fn fifo(&mut self, path: &RelPath, meta: Meta) -> Result<(), Refused> {
+        self.put(path, Slot::Fifo(meta))
+    }
+
     /// One more name of a file that is there. It is the same file, so what the entry says of mode
-    /// and owner is not asked; a second name of a symbolic link is that link once more.
+    /// and owner is not asked; a second name of a symbolic link or FIFO is that once more.
     pub fn link(&mut self, path: &RelPath, target: &RelPath) -> Result<(), Refused> {
         let groups = self.groups;
         let there = self.find(target).ok_or(LINK_TO_NOTHING)?;
         let (slot, is_new) = match there {
             Slot::Folder(_) => return Err("is a hard link to a directory"),
             Slot::Symlink(link) => (Slot::Symlink(link.clone()), false),
+            Slot::Fifo(meta) => (Slot::Fifo(meta.clone()), false),
             Slot::File(file) => {
                 let is_new = file.link.is_none();
                 if is_new {
@@ -143,7 +150,7 @@ impl Grown {
             folder = match slot {
                 Slot::Folder(child) => child,
                 Slot::Symlink(_) => return Err(THROUGH_LINK),
-                Slot::File(_) => return Err(THROUGH_FILE),
+                Slot::File(_) | Slot::Fifo(_) => return Err(THROUGH_FILE),
             };
         }
         Ok((folder, &mut self.entries))
@@ -155,7 +162,7 @@ impl Grown {
         for name in above {
             match folder.children.get_mut(name)? {
                 Slot::Folder(child) => folder = child,
-                Slot::File(_) | Slot::Symlink(_) => return None,
+                Slot::File(_) | Slot::Symlink(_) | Slot::Fifo(_) => return None,
             }
         }
         folder.children.get_mut(last)
@@ -201,6 +208,7 @@ fn freeze(folder: Folder) -> Dir {
             }
             Slot::File(file) => Node::File(file),
             Slot::Symlink(link) => Node::Symlink(link),
+            Slot::Fifo(meta) => Node::Fifo(meta),
         };
         entries.insert(name, node);
     }

@@ -70,7 +70,7 @@ pub type Keep<'a> = dyn FnMut(&mut dyn Read) -> io::Result<Digest> + 'a;
 /// # Errors
 /// [`PackError::Read`] when `bytes` fails, or is damaged, cut short or past a bound,
 /// [`PackError::Archive`] when an entry is refused: outside of the image, through a link or file of
-/// the layer, a second name of what is not there, a device or FIFO; [`PackError::Keep`] when `keep`
+/// the layer, a second name of what is not there, a device; [`PackError::Keep`] when `keep`
 /// fails or leaves a content unread.
 pub fn read_layer(
     bytes: &mut dyn Read,
@@ -255,7 +255,14 @@ impl Reader<'_, '_> {
             (b'3' | b'4' | b'6', Mark::None) if is_device(&path) => Ok(()),
             (b'3', Mark::None) => Err("is a character device"),
             (b'4', Mark::None) => Err("is a block device"),
-            (b'6', Mark::None) => Err("is a FIFO"),
+            (b'6', Mark::None) => {
+                let mut meta = meta(header);
+                if let Some(extra) = &mut meta.extra {
+                    extra.xattrs.clear();
+                }
+                let extra = meta.extra.map(|extra| *extra).unwrap_or_default();
+                self.grown.fifo(&path, Meta::new(meta.mode, extra))
+            }
             (other, Mark::None) => {
                 let other = char::from(other).escape_default();
                 return Err(refuse(&format!("is of the kind `{other}`, which cannot be used")));

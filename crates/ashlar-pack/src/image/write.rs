@@ -128,7 +128,7 @@ impl Entries {
         for (name, node) in dir.entries() {
             children.push(match node {
                 Node::Whiteout => (self.mark(path, name)?, None),
-                Node::Dir(_) | Node::File(_) | Node::Symlink(_)
+                Node::Dir(_) | Node::File(_) | Node::Symlink(_) | Node::Fifo(_)
                     if name.as_bytes().starts_with(WHITEOUT) =>
                 {
                     return Err(unsayable(
@@ -137,7 +137,7 @@ impl Entries {
                         "would delete in a layer what it is named after",
                     ));
                 }
-                Node::Dir(_) | Node::File(_) | Node::Symlink(_) => {
+                Node::Dir(_) | Node::File(_) | Node::Symlink(_) | Node::Fifo(_) => {
                     (name.as_bytes().to_vec(), Some(node))
                 }
             });
@@ -160,6 +160,7 @@ impl Entries {
                     let target = link.target.clone();
                     self.leaf(path, What::Symlink(Symlink { target, meta }));
                 }
+                Some(Node::Fifo(meta)) => self.leaf(path, What::Fifo(self.dated(meta))),
                 Some(Node::Whiteout) | None => {
                     let file = File::new(Digest::EMPTY, self.dated(&Meta::FILE));
                     self.leaf(path, What::File { file, place: 0..0 });

@@ -55,6 +55,7 @@ fn told(tree: &Tree) -> BTreeMap<RelPath, String> {
         Node::Dir(dir) => tell(entry.path, dir.meta(), "dir".to_owned()),
         Node::File(file) => tell(entry.path, &file.meta, format!("file {}", file.digest)),
         Node::Symlink(link) => tell(entry.path, &link.meta, format!("link {:?}", link.target)),
+        Node::Fifo(meta) => tell(entry.path, meta, "FIFO".to_owned()),
         Node::Whiteout => {}
     });
     all

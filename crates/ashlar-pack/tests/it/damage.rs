@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
 
-use ashlar_object::{Digest, Meta, Tree};
+use ashlar_object::{Digest, Meta, Node, Tree};
 use ashlar_pack::{Layer, Limits, PackError, Stack, Toc};
 
 use crate::support::{Image, Pool, link, noise, pack, tree};
@@ -138,11 +138,12 @@ fn file(name: &str, size: u64, range: std::ops::Range<u64>) -> String {
 #[test]
 fn tables_of_others_are_read() {
     let tree = folded(&format!(
-        r#"{{"type":"dir","name":"./","mode":493}},{{"type":"dir","name":"usr/","mode":493,"modtime":"2020-02-03T04:05:06Z","accesstime":null,"new":{{"x":[1]}}}},{},{{"type":"chunk","name":"usr/f","offset":300,"chunkOffset":65536}},{{"type":"reg","name":"usr/e","mode":420}},{{"type":"symlink","name":"l","linkName":"usr/f","mode":511}}"#,
+        r#"{{"type":"dir","name":"./","mode":493}},{{"type":"dir","name":"usr/","mode":493,"modtime":"2020-02-03T04:05:06Z","accesstime":null,"new":{{"x":[1]}}}},{},{{"type":"chunk","name":"usr/f","offset":300,"chunkOffset":65536}},{{"type":"reg","name":"usr/e","mode":420}},{{"type":"symlink","name":"l","linkName":"usr/f","mode":511}},{{"type":"fifo","name":"p","mode":400}}"#,
         file("usr/f", 5, 100..200)
     ));
     let tree = tree.unwrap();
-    assert_eq!(tree.len(), 4);
+    assert_eq!(tree.len(), 5);
+    assert!(matches!(tree.get(&"p".parse().unwrap()), Some(Node::Fifo(meta)) if meta.mode == 400));
     assert_eq!(tree.root().meta(), &Meta::EXECUTABLE);
 }
 
@@ -176,7 +177,7 @@ fn tables_that_mean_harm_are_refused() {
         ),
         ("a hard link to itself", r#"{"type":"hardlink","name":"h","linkName":"h"}"#.into()),
         ("a device", r#"{"type":"char","name":"sda","devMajor":8}"#.into()),
-        ("a FIFO", r#"{"type":"fifo","name":"f"}"#.into()),
+        ("below a FIFO", [r#"{"type":"fifo","name":"f"}"#.into(), file("f/g", 5, 1..9)].join(",")),
         ("a root that is a file", file("./", 5, 1..9)),
         ("a mode", r#"{"type":"dir","name":"d","mode":65535}"#.into()),
         ("a negative size", r#"{"type":"reg","name":"f","size":-1}"#.into()),

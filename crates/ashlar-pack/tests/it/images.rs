@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::process::Command;
 use std::sync::Arc;
 
-use ashlar_object::{Digest, Dir, File, Meta, Node, Symlink, Tree};
+use ashlar_object::{Digest, Dir, Extra, File, Meta, Node, Symlink, Tree};
 use ashlar_pack::image::{
     Bounds, Compression, ReadLayer, Rules, Writing, read_layer, read_tar, write_layer,
 };
@@ -35,6 +35,7 @@ pub fn plain(tree: &Tree) -> Tree {
                 Node::Symlink(link) => {
                     Node::Symlink(Symlink { meta: meta(&link.meta), ..link.clone() })
                 }
+                Node::Fifo(fifo) => Node::Fifo(meta(fifo)),
                 Node::Whiteout => Node::Whiteout,
             };
             (name.clone(), node)
@@ -59,6 +60,12 @@ pub fn layer(pool: &mut Pool) -> Tree {
     tree.with(&path("e/1"), Node::File(empty.clone())).with(&path("e/2"), Node::File(empty))
 }
 
+/// And a FIFO.
+pub fn layer_with_fifo(pool: &mut Pool) -> Tree {
+    let extra = Extra { uid: 7, gid: 8, ..Extra::default() };
+    layer(pool).with(&path("run/fifo"), Node::Fifo(Meta::new(0o620, extra)))
+}
+
 pub fn write(tree: &Tree, pool: &Pool, compression: Compression) -> (Layer, Vec<u8>) {
     let mut blob = Vec::new();
     let how = Writing { compression, ..Writing::default() };
@@ -81,7 +88,7 @@ pub fn read(blob: &[u8]) -> Result<(ReadLayer, Pool), PackError> {
 #[test]
 fn a_layer_is_read_as_it_was_written() {
     let mut pool = Pool::default();
-    let tree = layer(&mut pool);
+    let tree = layer_with_fifo(&mut pool);
     let mut diff_ids = Vec::new();
     for compression in ALL {
         let (layer, blob) = write(&tree, &pool, compression);

@@ -153,6 +153,8 @@ fn scan_dir(folder: &Path) -> Dir {
         } else if meta.file_type().is_char_device() {
             assert_eq!(meta.rdev(), 0, "{}", path.display());
             Node::Whiteout
+        } else if meta.file_type().is_fifo() {
+            Node::Fifo(scan_meta(&path).0)
         } else {
             assert!(meta.is_file(), "{}", path.display());
             let digest = Digest::of(&std::fs::read(&path).unwrap());

@@ -384,6 +384,7 @@ fn timeless(dir: &Dir) -> Dir {
             Node::Symlink(symlink) => {
                 Node::Symlink(Symlink { meta: bare(&symlink.meta), ..symlink.clone() })
             }
+            Node::Fifo(meta) => Node::Fifo(bare(meta)),
             Node::Whiteout => Node::Whiteout,
         };
         (name.clone(), node)

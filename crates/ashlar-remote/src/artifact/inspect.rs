@@ -127,6 +127,7 @@ fn entries(tree: &Tree) -> Vec<Listed> {
             Node::Dir(dir) => (dir.meta().mode, 'd', 0, None),
             Node::File(file) => (file.meta.mode, '-', file.digest.size, None),
             Node::Symlink(link) => (0o777, 'l', 0, Some(lossy(&link.target))),
+            Node::Fifo(meta) => (meta.mode, 'p', 0, None),
             Node::Whiteout => (0, 'w', 0, None),
         };
         all.push(Listed { mode, kind, size, path: entry.path.to_string(), target });

@@ -46,7 +46,7 @@ impl Laying {
             gives: rustix::process::geteuid().is_root(),
         };
         let mut links = Vec::new();
-        let mut whiteout = None;
+        let mut refused = None;
         all_allowed(tree)?;
         tree.walk(|entry| match entry.node {
             Node::Dir(dir) => laying.dirs.push((entry.path.clone(), dir.meta().clone())),
@@ -58,13 +58,14 @@ impl Laying {
                 files.places.push((entry.path.clone(), file.meta.clone()));
             }
             Node::Symlink(link) => links.push((entry.path.clone(), link.clone())),
-            Node::Whiteout => whiteout = Some(entry.path.clone()),
+            Node::Fifo(_) => refused = Some((entry.path.clone(), "is a FIFO")),
+            Node::Whiteout => {
+                let why = "is a deletion: this is a layer and no tree of files";
+                refused = Some((entry.path.clone(), why));
+            }
         });
-        if let Some(path) = whiteout {
-            return Err(DestinationError::Path {
-                path: path.under(Path::new("")),
-                why: "is a deletion: this is a layer and no tree of files",
-            });
+        if let Some((path, why)) = refused {
+            return Err(DestinationError::Path { path: path.under(Path::new("")), why });
         }
         for (path, _) in &laying.dirs {
             let path = path.under(root);

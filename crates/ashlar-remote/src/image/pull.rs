@@ -221,7 +221,7 @@ fn programs(tree: &Tree) -> HashSet<Digest> {
                 Node::File(file) => {
                     others.insert(file.digest);
                 }
-                Node::Symlink(_) | Node::Whiteout => {}
+                Node::Symlink(_) | Node::Fifo(_) | Node::Whiteout => {}
             }
         }
     }

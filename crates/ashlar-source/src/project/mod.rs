@@ -171,7 +171,7 @@ pub fn keep_path(
             match node {
                 Node::Dir(child) => todo.push((child.clone(), below)),
                 Node::File(file) => files.push((file.digest, below)),
-                Node::Symlink(_) | Node::Whiteout => {}
+                Node::Symlink(_) | Node::Fifo(_) | Node::Whiteout => {}
             }
         }
     }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::blobs::{Blobs, hash};
 use super::keys::{BlobName, Form};
-use super::lay::{may_be_linked, time};
+use super::lay::{make_fifo, may_be_linked, time};
 use super::parallel::in_parallel;
 use super::stage::{Sound, adopt, remove_at};
 use crate::capture::{self, Content, Item, Kind, Scan};
@@ -336,6 +336,12 @@ impl Keeper<'_> {
                         let time = times(time(&meta));
                         let flags = AtFlags::SYMLINK_NOFOLLOW;
                         rustix::fs::utimensat(self.root, path, &time, flags)
+                    }
+                    // Made anew: one with several names is several, as it is where it is staged.
+                    Kind::Fifo => {
+                        let meta = capture::meta(item, self.how, &blobs.owners, &BTreeMap::new());
+                        rustix::fs::unlinkat(self.root, path, AtFlags::empty())?;
+                        make_fifo(self.root, path, &meta, Some(&blobs.owners))
                     }
                     Kind::Dir { opaque } => {
                         let kept = if self.how.keeps_owners() {

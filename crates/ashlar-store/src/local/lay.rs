@@ -13,7 +13,7 @@ use super::keys::Form;
 use super::parallel::in_parallel;
 use crate::StoreError;
 use crate::capture::shown;
-use crate::facts::{FIXED, times};
+use crate::facts::{FIXED, Owners, times};
 use crate::failed::{failed, failing};
 use crate::pour::Buffer;
 use crate::xattrs;
@@ -44,6 +44,7 @@ enum Leaf<'a> {
     /// A file, and whether it may be a link to its blob.
     File(&'a File, bool),
     Symlink(&'a Symlink),
+    Fifo(&'a Meta),
     Whiteout,
 }
 
@@ -78,6 +79,7 @@ impl Lay<'_> {
             leaves.iter().try_for_each(|(path, leaf)| match leaf {
                 Leaf::File(file, link) => self.file(path, file, *link, buffer),
                 Leaf::Symlink(link) => self.symlink(path, link),
+                Leaf::Fifo(meta) => self.fifo(path, meta),
                 Leaf::Whiteout => self.whiteout(path),
             })
         })?;
@@ -174,6 +176,11 @@ impl Lay<'_> {
         made().map_err(failing("make the link", self.shown(path)))
     }
 
+    fn fifo(&self, path: &[u8], meta: &Meta) -> Result<(), StoreError> {
+        let owners = (self.how == How::Staged).then_some(&self.blobs.owners);
+        make_fifo(self.dest, path, meta, owners).map_err(failing("make the FIFO", self.shown(path)))
+    }
+
     fn whiteout(&self, path: &[u8]) -> Result<(), StoreError> {
         if self.how != How::Staged {
             return Ok(());
@@ -194,6 +201,24 @@ impl Lay<'_> {
         };
         done().map_err(failing("set the mode of", self.shown(path)))
     }
+}
+
+/// Makes a FIFO that has the mode and time that a tree says, and the owner where that is to be.
+pub(super) fn make_fifo(
+    at: BorrowedFd<'_>,
+    path: &[u8],
+    meta: &Meta,
+    owners: Option<&Owners>,
+) -> rustix::io::Result<()> {
+    rustix::fs::mknodat(at, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    if let Some((uid, gid)) = owners.and_then(|owners| owners.outside(meta.owner())) {
+        rustix::fs::chownat(at, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    // Opening it would wait for somebody at its other end.
+    let own = owners.is_some() || meta.owner() == (0, 0);
+    let mode = if own { meta.mode } else { meta.mode & 0o1777 };
+    rustix::fs::chmodat(at, path, Mode::from_raw_mode(mode), AtFlags::empty())?;
+    rustix::fs::utimensat(at, path, &times(time(meta)), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Runs of leaves, with neighbours far from one another: the kernel makes one entry of a folder at a
@@ -267,6 +292,7 @@ fn list<'a>(
             Node::Dir(child) => list(child, &path, dirs, leaves),
             Node::File(file) => leaves.push((path, Leaf::File(file, false))),
             Node::Symlink(link) => leaves.push((path, Leaf::Symlink(link))),
+            Node::Fifo(meta) => leaves.push((path, Leaf::Fifo(meta))),
             Node::Whiteout => leaves.push((path, Leaf::Whiteout)),
         }
     }

@@ -283,6 +283,12 @@ fn entry_is_sound(
                 && facts.size == link.target.len() as u64
                 && facts.mtime == time(&link.meta)
         }
+        Node::Fifo(meta) => {
+            facts.kind == FileType::Fifo
+                && facts.mode == meta.mode
+                && facts.mtime == time(meta)
+                && blobs.owners.matches(&facts, meta.owner())
+        }
         Node::Whiteout => facts.kind == FileType::CharacterDevice && facts.rdev == 0,
     })
 }

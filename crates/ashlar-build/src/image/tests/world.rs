@@ -176,6 +176,7 @@ impl World {
                     let target = String::from_utf8_lossy(&link.target);
                     format!("{path} -> {target}{}", owner(&link.meta))
                 }
+                Node::Fifo(meta) => format!("{path} | {:o}{}", meta.mode, owner(meta)),
                 Node::Whiteout => format!("{path} is deleted"),
             };
             match others(path) {

@@ -157,11 +157,12 @@ fn hard_links_are_kept_and_equal_files_are_not_linked() {
 }
 
 #[test]
-fn what_no_layer_can_hold_is_named() {
+fn a_fifo_is_there_afterwards() {
     let fixture = Fixture::new();
-    let (outcome, _) = fixture.run(&on(base(&fixture), "mkfifo /data/pipe"));
-    let ashlar_execute::Outcome::Unkeepable(text) = outcome else { panic!("{outcome:?}") };
-    assert!(text.starts_with("data/pipe is "), "{text}");
+    let tree = fixture.kept(&on(base(&fixture), "mkfifo -m 620 /data/pipe"));
+    assert!(matches!(tree.get(&"data/pipe".parse().unwrap()), Some(Node::Fifo(_))));
+    let through = "cd /data; test -p pipe && stat -c %a pipe; echo through >pipe & cat pipe; wait";
+    assert_eq!(seen_after(&fixture, tree, through), "620\nthrough\n");
 }
 
 #[test]
