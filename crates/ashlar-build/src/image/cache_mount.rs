@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ashlar_dockerfile::Sharing;
-use ashlar_object::{CanonicalHasher, StepKey};
+use ashlar_object::{CanonicalHasher, Digest, StepKey};
 
 use crate::event::{ErrorKind, Failure};
 
@@ -23,16 +23,21 @@ pub(crate) struct Cache {
     _lock: Option<File>,
 }
 
-/// Takes the cache of a name.
+/// Takes the cache of a name. One that begins with files, those of the folder `begins_with`, is
+/// another one for other files.
 pub(crate) fn take(
     folder: &Path,
     id: &str,
+    begins_with: Option<&Digest>,
     sharing: Sharing,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Cache, Failure> {
     std::fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
     let mut hasher = CanonicalHasher::new("ashlar cache mount");
     hasher.text(id);
+    if let Some(digest) = begins_with {
+        hasher.bytes(&digest.hash);
+    }
     let name = StepKey(hasher.finish()).to_string();
     match sharing {
         Sharing::Shared => Ok(Cache { path: folder.join(name), _lock: None }),
@@ -88,10 +93,17 @@ mod tests {
     #[test]
     fn who_shares_waits_or_takes_another() {
         let dir = tempfile::tempdir().unwrap();
-        let take = |id, sharing| take(dir.path(), id, sharing, &|| true);
+        let take = |id, sharing| take(dir.path(), id, None, sharing, &|| true);
         let shared = take("a", Sharing::Shared).unwrap();
         assert_eq!(take("a", Sharing::Shared).unwrap().path, shared.path);
         assert_ne!(take("b", Sharing::Shared).unwrap().path, shared.path);
+        let seeded = |files: &[u8]| {
+            let digest = Digest::of(files);
+            super::take(dir.path(), "a", Some(&digest), Sharing::Shared, &|| true).unwrap().path
+        };
+        assert_eq!(seeded(b"1"), seeded(b"1"));
+        assert_ne!(seeded(b"1"), seeded(b"2"));
+        assert_ne!(seeded(b"1"), shared.path);
         let locked = take("a", Sharing::Locked).unwrap();
         assert_eq!(locked.path, shared.path);
         take("a", Sharing::Locked).unwrap_err();

@@ -254,16 +254,7 @@ impl Engine<'_> {
             salt.text(&format!("{mount:?}"));
             match mount {
                 RunMount::Bind { source, target, writable, from: _ } => {
-                    let tree = match files {
-                        Files::None => Kept { digest: Digest::EMPTY, tree: Tree::default() },
-                        Files::Context(number) => {
-                            let context = building.context(*number)?;
-                            let tree = at_its_path(&context.tree, source).map_err(refused)?;
-                            keep_contents(&context.folder, &tree, self.store).map_err(refused)?;
-                            Kept { digest: put(self.store, &tree.encode())?, tree }
-                        }
-                        Files::Layers(steps) => self.laid(steps, results)?,
-                    };
+                    let tree = self.mounted_files(building, files, source, results)?;
                     salt.bytes(&tree.tree.root_digest().hash);
                     let what = Mounted::Tree { tree, within: source.clone(), writable: *writable };
                     mounts.push(ImageMount { at: target.clone(), what });
@@ -274,19 +265,40 @@ impl Engine<'_> {
                     mounts.push(ImageMount { at: target.clone(), what });
                 }
                 RunMount::Cache {
-                    id, target, from, sharing, mode, uid, gid, read_only, ..
+                    id,
+                    target,
+                    from,
+                    source,
+                    sharing,
+                    mode,
+                    uid,
+                    gid,
+                    read_only,
                 } => {
+                    let mut seed = None;
                     if from.is_some() {
-                        return Err(Failure::project(format!(
-                            "--mount=type=cache,target={target} begins with files of something \
-                             else, which is not supported: copy them in the command"
-                        )));
+                        let files = self.mounted_files(building, files, source, results)?;
+                        let Node::Dir(dir) = part(&files.tree, source).map_err(refused)? else {
+                            return Err(Failure::project(format!(
+                                "--mount=type=cache,target={target} begins with `/{source}`, which \
+                                 is no folder"
+                            )));
+                        };
+                        let tree = Tree::from(dir).with_canonical_links();
+                        salt.bytes(&tree.root_digest().hash);
+                        seed = Some(Kept { digest: put(self.store, &tree.encode())?, tree });
                     }
                     let cancelled = || self.cancel.is_cancelled();
-                    let cache = cache_mount::take(&building.caches, id, *sharing, &cancelled)?;
+                    let cache = cache_mount::take(
+                        &building.caches,
+                        id,
+                        seed.as_ref().map(|seed| &seed.digest),
+                        *sharing,
+                        &cancelled,
+                    )?;
                     let made = Owner { mode: *mode, uid: *uid, gid: *gid };
-                    let what =
-                        Mounted::Folder { path: cache.path.clone(), read_only: *read_only, made };
+                    let path = cache.path.clone();
+                    let what = Mounted::Folder { path, read_only: *read_only, seed, made };
                     mounts.push(ImageMount { at: target.clone(), what });
                     held.push(cache);
                 }
@@ -364,6 +376,26 @@ impl Engine<'_> {
             view: View::Image(Box::new(view)),
         };
         Ok(Prepared { action, request: Some(request), made: None, held, secrets, pinned })
+    }
+
+    /// What a mount shows, or begins with.
+    fn mounted_files(
+        &self,
+        building: &Building<'_>,
+        files: &Files,
+        source: &str,
+        results: &Results,
+    ) -> Result<Kept, Failure> {
+        Ok(match files {
+            Files::None => Kept { digest: Digest::EMPTY, tree: Tree::default() },
+            Files::Context(number) => {
+                let context = building.context(*number)?;
+                let tree = at_its_path(&context.tree, source).map_err(refused)?;
+                keep_contents(&context.folder, &tree, self.store).map_err(refused)?;
+                Kept { digest: put(self.store, &tree.encode())?, tree }
+            }
+            Files::Layers(steps) => self.laid(steps, results)?,
+        })
     }
 
     /// Why a layer is not kept that has a secret in it. What is shorter than [`SHORTEST`] is found

@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ashlar_object::{Meta, Node};
+use ashlar_object::{Meta, Node, Tree};
 use ashlar_store::Checkout;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -149,8 +150,8 @@ impl Mounts<'_, '_> {
         match &mount.what {
             Mounted::Tree { tree, within, writable } => self.tree(at, tree, within, *writable)?,
             Mounted::Tmpfs { size } => self.push(at, WhatSpec::Tmpfs { size: *size }),
-            Mounted::Folder { path, read_only, made } => {
-                self.make_shared(path, *made)?;
+            Mounted::Folder { path, read_only, seed, made } => {
+                self.make_shared(path, seed.as_ref(), *made)?;
                 self.push(at, WhatSpec::Bind { source: path.clone(), read_only: *read_only });
             }
             Mounted::File { content, made } => self.file(at, content.bytes(), *made, true),
@@ -169,8 +170,13 @@ impl Mounts<'_, '_> {
     }
 
     /// Makes a folder that other commands may be making at the same moment: nobody sees it before it
-    /// has its mode and owner, and the first one stays.
-    fn make_shared(&self, path: &Path, made: Owner) -> Result<(), ExecuteError> {
+    /// has what it begins with, its mode and owner, and the first one stays.
+    fn make_shared(
+        &self,
+        path: &Path,
+        seed: Option<&Kept>,
+        made: Owner,
+    ) -> Result<(), ExecuteError> {
         if path.exists() {
             return Ok(());
         }
@@ -178,10 +184,15 @@ impl Mounts<'_, '_> {
         let workspace = self.workspace.file_name().unwrap_or_default();
         early.push(format!(".{}-{}", workspace.to_string_lossy(), self.list.len()));
         let early = PathBuf::from(early);
-        make_folder_of(&early, &self.meta(made), self.owner)?;
+        // Whoever was killed here has left one.
+        anew(&early, &self.meta(made), self.owner)?;
+        if let Some(seed) = seed {
+            self.stage.store.check_out(&seed.tree, &early, Checkout::Copy, false)?;
+            self.own(&early, &seed.tree)?;
+        }
         match renameat_with(CWD, &early, CWD, path, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) => std::fs::remove_dir(&early).map_err(fail("remove", &early)),
+            Err(Errno::EXIST) => std::fs::remove_dir_all(&early).map_err(fail("remove", &early)),
             Err(e) => Err(fail("make", path)(e.into())),
         }
     }
@@ -206,7 +217,7 @@ impl Mounts<'_, '_> {
         };
         let staged = self.stage.tree(tree)?;
         let (source, node) = if within.is_empty() {
-            (staged, Node::Dir(std::sync::Arc::clone(tree.tree.root())))
+            (staged, Node::Dir(Arc::clone(tree.tree.root())))
         } else {
             let path = within.parse().map_err(|_| lacks())?;
             let node = tree.tree.get(&path).ok_or_else(lacks)?;
@@ -236,6 +247,30 @@ impl Mounts<'_, '_> {
                 self.push(at, WhatSpec::Bind { source, read_only: true });
             }
             _ => return Err(lacks()),
+        }
+        Ok(())
+    }
+
+    /// Gives what was checked out the owners that it has in its tree, and the modes that only they
+    /// may have.
+    fn own(&self, folder: &Path, tree: &Tree) -> Result<(), ExecuteError> {
+        let mut nodes = vec![(folder.to_path_buf(), Node::Dir(Arc::clone(tree.root())))];
+        tree.walk(|entry| nodes.push((entry.path.under(folder), entry.node.clone())));
+        // Folders after what is in them: the owner may be another one then.
+        for (path, node) in nodes.iter().rev() {
+            let (meta, has_mode) = match node {
+                Node::Dir(dir) => (dir.meta(), true),
+                Node::File(file) => (&file.meta, true),
+                Node::Fifo(meta) => (meta, true),
+                Node::Symlink(link) => (&link.meta, false),
+                Node::Whiteout => continue,
+            };
+            let (uid, gid) = meta.owner();
+            let owner = |id: u32| Some(self.owner.wrapping_add(id));
+            lchown(path, owner(uid), owner(gid)).map_err(fail("give away", path))?;
+            if has_mode {
+                make_mode(path, meta.mode)?;
+            }
         }
         Ok(())
     }

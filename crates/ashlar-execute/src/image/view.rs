@@ -87,7 +87,10 @@ pub enum Mounted {
         path: PathBuf,
         /// Whether the command may only read it.
         read_only: bool,
-        /// Of whom the folder is, when it is made.
+        /// What is in it when it is made, with its owners; the folder itself is then as the top
+        /// of that.
+        seed: Option<Kept>,
+        /// Of whom the folder is, when it is made and begins with nothing.
         made: Owner,
     },
     /// A file from memory, read-only: its bytes are on no disk.

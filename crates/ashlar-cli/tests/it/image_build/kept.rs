@@ -129,3 +129,32 @@ fn secrets_are_seen_and_never_kept() {
     context.0.run(&["store", "gc", "--max-age", "0s"]).good();
     assert!(!all.iter().filter(|path| path.exists()).any(holds));
 }
+
+#[test]
+fn a_cache_can_begin_with_files_of_a_stage() {
+    let mount = "--mount=type=cache,target=/cache,from=seed,source=/seed";
+    let lines = |word: &str, more: &str| {
+        format!(
+            "FROM system AS seed\n\
+             RUN mkdir -p /seed/deep && echo {word} > /seed/file && chown 7:8 /seed/file && \
+             chmod 4755 /seed/file && chmod 1777 /seed/deep\n\
+             FROM system\n\
+             RUN {mount} busybox stat -c %a:%u:%g /cache/deep /cache/file > /seen && \
+             cat /cache/file >> /seen && echo more >> /cache/file\n\
+             RUN {mount} cat /cache/file > /second {more}\n"
+        )
+    };
+    let context = Context::new(&lines("begun", ""));
+    assert_eq!(context.file(&[], "seen"), "1777:0:0\n4755:7:8\nbegun\n");
+    assert_eq!(context.file(&[], "second"), "begun\nmore\n");
+    // What commands wrote stays, the files of the stage do not change.
+    context.write(&lines("begun", "&& echo and >> /cache/file && cat /cache/file > /second"));
+    assert_eq!(context.file(&[], "second"), "begun\nmore\nand\n");
+    // Other files begin another cache.
+    context.write(&lines("other", ""));
+    assert_eq!(context.file(&[], "second"), "other\nmore\n");
+    // A file is no beginning.
+    context.write(&lines("other", "").replace("source=/seed", "source=/seed/file"));
+    let ran = context.build(&[]);
+    assert!(ran.code != 0 && ran.err.contains("is no folder"), "{} {}", ran.code, ran.err);
+}

@@ -80,6 +80,7 @@ fn folders_of_the_machine_outlive_the_command() {
     let folder = |read_only| Mounted::Folder {
         path: path.clone(),
         read_only,
+        seed: None,
         made: Owner { mode: 0o750, uid: 7, gid: 8 },
     };
     let mut asked = run(&fixture, "stat -c %a:%u:%g /var/cache/x; echo kept >>/var/cache/x/file");
