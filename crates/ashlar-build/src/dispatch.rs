@@ -14,6 +14,7 @@ use ashlar_store::{Found, Journal, RecordedOutcome, StepRecord, Store, StoreErro
 use crate::ended::Ended;
 use crate::engine::{Engine, Results, now};
 use crate::event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary};
+use crate::image::alike;
 use crate::lookup::{Bring, Lookup, is_fetch, look_far};
 use crate::push::{Item, Queues};
 use crate::remotes::Ears;
@@ -249,9 +250,20 @@ fn run(
         .map(|step| (plan.steps[*step].id.module.as_str(), plan.steps[*step].id.step.as_str()))
         .collect();
     let durations = journal.durations(&names)?;
-    let recorded = |step: StepIndex| {
+    let timed = |step: StepIndex| {
         let id = &plan.steps[step].id;
         durations.get(&(id.module.clone(), id.step.clone())).copied()
+    };
+    let guessed = match engine.image {
+        Some(_) => {
+            let never: Vec<StepIndex> =
+                lookup.run.iter().filter(|step| timed(**step).is_none()).copied().collect();
+            alike(plan, &never, &engine.project.name, journal)?
+        }
+        None => HashMap::new(),
+    };
+    let recorded = |step: StepIndex| {
+        timed(step).or_else(|| guessed.get(&step).map(|alike| alike.timing.median))
     };
     (engine.tell)(Event::Planned {
         steps: lookup.run.len(),
@@ -262,7 +274,14 @@ fn run(
     // go before single ones.
     let guess = |step| recorded(step).unwrap_or(Duration::from_secs(1));
     let priority = priorities(plan, &lookup.run, &guess);
-    let expected = plan.steps.iter().enumerate().map(|(step, _)| recorded(step)).collect();
+    // An edited instruction waits for a run that has time for it; but one that never would have is
+    // begun: what made it take that long may be what was edited.
+    let whole = engine.deadline.map(|end| end.saturating_duration_since(Instant::now()));
+    let expected = |step: StepIndex| {
+        let within = |took: &Duration| whole.is_none_or(|whole| *took <= whole);
+        recorded(step).filter(|took| !guessed.contains_key(&step) || within(took))
+    };
+    let expected = (0..plan.steps.len()).map(expected).collect();
     let mut dispatcher = Dispatcher::new(plan, lookup, priority, expected);
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();

@@ -15,6 +15,7 @@
 //! | `action.rs` | the action of a step |
 //! | `steps.rs` | what a step of an image sees and makes |
 //! | `pins.rs` | commands whose downloads are recorded or replayed |
+//! | `alike.rs` | what an edited instruction is expected to take |
 //! | `cache_mount.rs` | folders that outlive builds |
 //! | `checkpoint.rs` | what stopped commands leave for the same command to go on with |
 //! | `document.rs`, `export.rs` | from layers and configuration to an image that others take |
@@ -23,6 +24,7 @@
 //! Where BuildKit and buildah differ in what is copied, this does as buildah: see `tests/cases.rs`.
 
 mod action;
+mod alike;
 mod archive;
 mod attributes;
 mod cache_mount;
@@ -41,6 +43,7 @@ pub(crate) mod select;
 mod steps;
 pub(crate) mod workdir;
 
+pub use alike::{Alike, alike};
 pub(crate) use cache_mount::Cache;
 pub use context::ContextError;
 pub use copy::CopyError;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use ashlar_build::human_duration;
+use ashlar_build::{Alike, alike, human_duration};
 use ashlar_plan::{ImageWork, StepIndex, Want, forecast, within};
 use ashlar_store::Timing;
 use serde_json::{Value, json};
@@ -22,7 +22,12 @@ pub fn run(globals: &Globals, args: &Plan) -> Result<Exit, Failed> {
     let survey = Survey::of(&job)?;
     let timings = timings(&job, &survey)?;
     let paint = Paint::new(globals.color, std::io::IsTerminal::is_terminal(&std::io::stdout()));
-    let list = List { globals, job: &job, survey: &survey, timings: &timings, paint };
+    let never: Vec<StepIndex> =
+        survey.lookup.run.iter().filter(|step| !timings.contains_key(step)).copied().collect();
+    let journal = job.space.store.journal();
+    let guesses = alike(&job.plan.plan, &never, &job.project.name, journal)?;
+    let (timings, guesses) = (&timings, &guesses);
+    let list = List { globals, job: &job, survey: &survey, timings, guesses, paint };
     let mut total = Total::default();
     let mut out = String::new();
     let mut got = HashSet::new();
@@ -70,6 +75,8 @@ struct List<'a> {
     job: &'a Job,
     survey: &'a Survey,
     timings: &'a HashMap<StepIndex, Timing>,
+    /// For what was never timed with its text.
+    guesses: &'a HashMap<StepIndex, Alike>,
     paint: Paint,
 }
 
@@ -124,7 +131,8 @@ impl List<'_> {
                     "reason": line.reason,
                     "forecast_seconds": line.forecast(|timing| timing.median),
                     "forecast_90_seconds": line.forecast(|timing| timing.ninety),
-                    "timed": line.timing.map_or(0, |timing| timing.builds),
+                    "timed": line.timing.filter(|_| line.like.is_none()).map_or(0, |t| t.builds),
+                    "forecast_from": line.like,
                     "stage": name,
                     "line": instruction.line,
                     "last_line": instruction.last_line,
@@ -172,8 +180,16 @@ impl List<'_> {
         let bytes = self.fetched(&needs, got);
         total.bytes += bytes;
         let reason = reason_in(&survey::why(self.job, step)?, WORDS);
-        let timing = self.timings.get(&step).copied();
-        Ok(Line { reason: Some(reason), timing, bytes: Some(bytes), ..Line::new("build") })
+        let like = self.guesses.get(&step);
+        let timing = self.timing(step);
+        let like = like.map(|alike| alike.text.as_str());
+        Ok(Line { reason: Some(reason), timing, like, bytes: Some(bytes), ..Line::new("build") })
+    }
+
+    /// How long a step takes, or one does that it is like.
+    fn timing(&self, step: StepIndex) -> Option<Timing> {
+        let guess = || self.guesses.get(&step).map(|alike| alike.timing);
+        self.timings.get(&step).copied().or_else(guess)
     }
 
     /// The bytes of those layers of bases among these that have to be fetched. Each is counted
@@ -195,15 +211,20 @@ impl List<'_> {
     fn end(&self, total: &Total, budget: Option<Duration>) -> End {
         let (plan, run) = (&self.job.plan.plan, &self.survey.lookup.run);
         let workers = jobs(self.globals);
-        let median = |step: StepIndex| self.timings.get(&step).map(|timing| timing.median);
-        let ninety = |step: StepIndex| self.timings.get(&step).map(|timing| timing.ninety);
+        let median = |step: StepIndex| self.timing(step).map(|timing| timing.median);
+        let ninety = |step: StepIndex| self.timing(step).map(|timing| timing.ninety);
         let all = forecast(plan, run, &median, workers);
         let instructions: BTreeSet<StepIndex> =
             run.iter().filter(|step| plan.steps[**step].is_target()).copied().collect();
-        let never = instructions.iter().filter(|step| !self.timings.contains_key(step)).count();
+        let guessed = instructions.iter().filter(|s| self.guesses.contains_key(s)).count();
+        let never = instructions.iter().filter(|step| median(**step).is_none()).count();
         let elapsed_90 = forecast(plan, run, &ninety, workers).elapsed;
         let budget = budget.map(|budget| {
-            let done = within(plan, run, &median, workers, budget);
+            // As a build does it: what is only like something that takes too long is begun.
+            let expected = |step: StepIndex| {
+                median(step).filter(|took| !self.guesses.contains_key(&step) || *took <= budget)
+            };
+            let done = within(plan, run, &expected, workers, budget);
             let last = done.iter().rev().find(|step| instructions.contains(step));
             let left: Vec<&StepIndex> =
                 instructions.iter().filter(|step| !done.contains(step)).collect();
@@ -211,7 +232,7 @@ impl List<'_> {
             let goes_on =
                 |step: StepIndex| plan.steps[step].image().is_some_and(ImageWork::goes_on);
             let long =
-                left.iter().find(|s| median(***s).is_some_and(|t| t > budget) && !goes_on(***s));
+                left.iter().find(|s| expected(***s).is_some_and(|t| t > budget) && !goes_on(***s));
             Budget {
                 budget,
                 likely: elapsed_90 <= budget,
@@ -227,6 +248,7 @@ impl List<'_> {
             more: total.more,
             elapsed: all.elapsed,
             elapsed_90,
+            guessed,
             never,
             workers,
             budget,
@@ -254,6 +276,8 @@ struct Line<'a> {
     place: Option<&'a str>,
     reason: Option<String>,
     timing: Option<Timing>,
+    /// The earlier instruction that the timing is of, where it is not its own.
+    like: Option<&'a str>,
     bytes: Option<u64>,
     /// What its network is, and how many downloads are pinned.
     network: (&'static str, usize),
@@ -261,7 +285,15 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn new(state: &'static str) -> Self {
-        Self { state, place: None, reason: None, timing: None, bytes: None, network: ("none", 0) }
+        Self {
+            state,
+            place: None,
+            reason: None,
+            timing: None,
+            like: None,
+            bytes: None,
+            network: ("none", 0),
+        }
     }
 
     fn forecast(&self, of: impl Fn(Timing) -> Duration) -> Option<f64> {
@@ -280,7 +312,8 @@ impl Line<'_> {
                 all.push(match self.timing {
                     None => "never timed".to_owned(),
                     Some(Timing { median, ninety, .. }) => format!(
-                        "median {}, 90th percentile {}",
+                        "{}median {}, 90th percentile {}",
+                        if self.like.is_some() { "never timed; like an earlier one: " } else { "" },
                         human_duration(median),
                         human_duration(ninety)
                     ),
@@ -336,6 +369,8 @@ struct End {
     more: bool,
     elapsed: Duration,
     elapsed_90: Duration,
+    /// How many instructions are taken to need as long as others that they are like.
+    guessed: usize,
     never: usize,
     workers: usize,
     budget: Option<Budget>,
@@ -349,6 +384,7 @@ impl End {
             "build": self.builds,
             "forecast_seconds": show::seconds(self.elapsed),
             "forecast_90_seconds": show::seconds(self.elapsed_90),
+            "estimated": self.guessed,
             "never_timed": self.never,
             "bytes": self.bytes,
         });
@@ -377,6 +413,11 @@ impl End {
                 show::count(self.workers, "job"),
                 show::roughly(self.elapsed_90),
             ));
+        }
+        match self.guessed {
+            0 => {}
+            1 => text.push_str("; 1 instruction was edited and counts as before"),
+            n => text.push_str(&format!("; {n} instructions were edited and count as before")),
         }
         match self.never {
             0 => {}

@@ -91,11 +91,19 @@ fn a_plan_says_what_is_there_and_what_is_not() {
     );
     assert_eq!(
         (&total["hit"], &total["build"], &total["never_timed"]),
-        (&4.into(), &2.into(), &1.into())
+        (&4.into(), &2.into(), &0.into())
     );
+    // The edited one counts as what stood there before.
+    assert_eq!(total["estimated"], 1);
+    assert_eq!(at(&lines, 8)["timed"], 0);
+    let from = at(&lines, 8)["forecast_from"].as_str().unwrap();
+    assert!(from.contains("/files/a >> /two"), "{from}");
+    assert!(at(&lines, 8)["forecast_seconds"].as_f64().is_some());
+    assert_eq!(at(&lines, 10)["forecast_from"], Value::Null);
     let text = context.ask("plan", &[]).good().out;
     assert!(text.contains("stage") || text.contains("system: FROM scratch"), "{text}");
     assert!(text.contains("build   8-9  RUN"), "{text}");
+    assert!(text.contains("never timed; like an earlier one: median"), "{text}");
     assert!(text.contains("4 to find, 2 to build"), "{text}");
 }
 
@@ -127,6 +135,27 @@ fn a_plan_with_a_budget_says_after_which_instruction_a_run_stops() {
     let (lines, _) = context.plan(&[]);
     assert_eq!(at(&lines, 4)["state"], "hit");
     assert_eq!(at(&lines, 5)["state"], "build");
+}
+
+#[test]
+fn an_edited_instruction_waits_for_a_run_that_has_time_for_it() {
+    let lines = |more: &str| {
+        format!("RUN sleep 1; echo one > /one{more}\nRUN sleep 2; echo two two two > /two{more}\n")
+    };
+    let context = Context::new(&lines(""));
+    context.build(&[]).good();
+    context.write(&lines("; true"));
+    let (_, total) = context.plan(&["--budget", "2900ms"]);
+    assert_eq!((&total["left"], &total["too_long"]), (&1.into(), &Value::Null), "{total}");
+    let ran = context.build(&["--budget", "2900ms"]).exits(5);
+    assert_eq!(super::outcome(&ran, "two two"), "skipped");
+    assert_eq!(super::outcome(&ran, "one"), "built");
+    context.build(&["--budget", "30s"]).good();
+    // One that no run would have time for is begun: it may have been edited because of that.
+    context.write(&lines("; true").replace("sleep 2", "sleep 0.1"));
+    let (_, total) = context.plan(&["--budget", "1s"]);
+    assert_eq!(total["left"], 0, "{total}");
+    context.build(&["--budget", "1s"]).good();
 }
 
 #[test]
@@ -309,14 +338,33 @@ fn a_shell_is_opened_where_an_instruction_failed() {
 }
 
 #[test]
+fn lines_that_only_set_something_have_a_state_too() {
+    let context = Context::new(
+        "RUN echo one > /one\nENV A=1 \\\n    B=2\nARG C=3\nWORKDIR /work\nUSER 7\nCMD [\"x\"]\n\
+         USER 0\nRUN echo two > /two; exit 1\n",
+    );
+    let shown = |line: &str, before: &[&str]| {
+        let script = "echo ${A-no}${B-no}${C-no} $(id -u) $PWD; ls / | grep -E 'one|two'";
+        context.shell(line, before, &["/bin/sh", "-c", script]).good().out
+    };
+    assert_eq!(shown("6", &[]), "12no 0 /\none\n");
+    assert_eq!(shown("5", &["--before"]), "nonono 0 /\none\n");
+    assert_eq!(shown("7", &[]), "123 0 /\none\n");
+    assert_eq!(shown("9", &[]), "123 7 /work\none\n");
+    assert_eq!(shown("9", &["--before"]), "123 0 /work\none\n");
+    // The last one stands above what fails, which is not run for it.
+    assert_eq!(shown("11", &[]), "123 0 /work\none\n");
+}
+
+#[test]
 fn a_line_without_an_instruction_is_refused_with_those_near_it() {
     let context =
         Context::new("# nothing\nRUN echo one\n\nENV A=1\nFROM system AS other\nRUN echo two\n");
-    let ran = context.shell("7", &["--target", "system"], &["true"]).exits(2);
+    let ran = context.shell("8", &["--target", "system"], &["true"]).exits(2);
     assert!(ran.err.contains("line 5 (RUN echo one)"), "{}", ran.err);
     assert!(!ran.err.contains("echo two"), "{}", ran.err);
     let ran = context.shell("6", &[], &["true"]).exits(2);
-    assert!(ran.err.contains("line 5 (RUN echo one) and line 8 (FROM system"), "{}", ran.err);
+    assert!(ran.err.contains("line 5 (RUN echo one) and line 7 (ENV A=1)"), "{}", ran.err);
     context.shell("99", &[], &["true"]).exits(2);
     let ran = context.shell("8", &["--before"], &["true"]).exits(2);
     assert!(ran.err.contains("nothing before"), "{}", ran.err);
