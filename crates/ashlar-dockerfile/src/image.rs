@@ -36,6 +36,8 @@ pub struct Stage {
     /// The instructions that may change files, in order: first those that the base asked for with
     /// `ONBUILD`.
     pub instructions: Vec<Instruction>,
+    /// The instructions of the file that only change what others see or what is said of the image.
+    pub settings: Vec<Setting>,
     /// The configuration that the base has.
     pub base_configuration: Configuration,
     /// The configuration at the end of the stage.
@@ -79,6 +81,23 @@ pub struct Instruction {
     /// What it does.
     pub work: Work,
     /// What a command at this place sees.
+    pub seen: Arc<Seen>,
+}
+
+/// One instruction that changes no files: `ENV`, `ARG`, `CMD` and so on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its line, from 1.
+    pub line: usize,
+    /// The last line of it.
+    pub last_line: usize,
+    /// What a person reads, as it is written.
+    pub text: String,
+    /// How many of [`Stage::instructions`] stand before it.
+    pub after: usize,
+    /// What a command before it sees.
+    pub before: Arc<Seen>,
+    /// What a command after it sees.
     pub seen: Arc<Seen>,
 }
 

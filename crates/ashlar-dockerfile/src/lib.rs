@@ -40,7 +40,7 @@ pub use evaluate::{Request, evaluate};
 pub use ignore::{Ignore, has_wildcards, ignore, matches};
 pub use image::{
     Base, Copy, CopySource, From, History, Image, Instruction, Network, Run, RunMount, Script,
-    Seen, Sharing, Stage, Unpack, Work, Workdir,
+    Seen, Setting, Sharing, Stage, Unpack, Work, Workdir,
 };
 pub use parse::{Dockerfile, StageName, parse};
 pub use platform::{Platform, PlatformError};

@@ -11,8 +11,8 @@ use crate::expand::Reading;
 use crate::report::{Mistake, Report};
 use crate::written::{Body, Command, Keyword, Statement, Word};
 use crate::{
-    Base, Configuration, From, History, Instruction, Platform, Rule, Seen, Stage, Work, Workdir,
-    path,
+    Base, Configuration, From, History, Instruction, Platform, Rule, Seen, Setting, Stage, Work,
+    Workdir, path,
 };
 
 /// A stage with more variables is refused: every command has them all.
@@ -43,6 +43,7 @@ pub(super) struct Walk<'w, 'a, 'b> {
     pub scope: Scope,
     instructions: Vec<Instruction>,
     history: Vec<History>,
+    settings: Vec<Setting>,
     /// What the last instruction saw.
     seen: Arc<Seen>,
     /// Whether `CMD` was set in this stage: then `ENTRYPOINT` leaves it.
@@ -73,6 +74,7 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
             scope,
             instructions: Vec::new(),
             history: Vec::new(),
+            settings: Vec::new(),
             seen: Arc::default(),
             has_command: false,
             has_workdir: false,
@@ -86,8 +88,20 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
         let base_configuration = self.begin.configuration.clone();
         for statement in triggers.iter().chain(&written.statements) {
             // Triggers stand at the `FROM`; the whole file is theirs to point into.
+            let (before, after) = (self.seen(), self.instructions.len());
             let done = self.statement(statement);
             self.report.take(done);
+            if self.instructions.len() == after && statement.line > written.from.last_line {
+                let setting = Setting {
+                    line: statement.line,
+                    last_line: statement.last_line,
+                    text: statement.text.clone(),
+                    after,
+                    before,
+                    seen: self.seen(),
+                };
+                self.settings.push(setting);
+            }
             if self.configuration.env.len().max(self.scope.len()) > VARIABLES {
                 let message = format!("the stage has more than {VARIABLES} variables");
                 self.report.refuse(Mistake::new(statement.span, message));
@@ -102,6 +116,7 @@ impl<'w, 'a, 'b> Walk<'w, 'a, 'b> {
             base: self.begin.base,
             platform: self.begin.platform,
             instructions: self.instructions,
+            settings: self.settings,
             base_configuration,
             configuration: self.configuration,
             history: self.history,

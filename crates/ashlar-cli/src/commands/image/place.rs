@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ashlar_dockerfile::{Configuration, Instruction, Seen, Stage};
+use ashlar_dockerfile::{Configuration, Instruction, Seen, Setting, Stage};
 use ashlar_plan::StepIndex;
 
 use super::job::Job;
@@ -15,16 +15,17 @@ pub struct Place<'a> {
     pub line: usize,
     /// What stands there, for people.
     pub text: String,
-    /// The instruction and its step; `None` for the beginning of a stage.
+    /// The instruction and its step; `None` for the beginning of a stage, and for an instruction
+    /// that changes no files.
     pub instruction: Option<(&'a Instruction, StepIndex)>,
     /// The layers below it.
     pub layers: Vec<StepIndex>,
-    /// What a command there sees.
+    /// What a command sees in the state that is asked for.
     pub seen: Arc<Seen>,
 }
 
-/// What stands at a line in one of the stages that the target needs: an instruction that may change
-/// files, of which it may be any line, or a `FROM`. Of several (what a base does at the `FROM`) the
+/// What stands at a line in one of the stages that the target needs: an instruction, of which it may
+/// be any line, or a `FROM`. Of several (what a base does at the `FROM`) the
 /// first where the place is the state before it, else the last.
 pub fn find(job: &Job, line: usize, before: bool) -> Result<Place<'_>, Failed> {
     let mut found = Vec::new();
@@ -34,6 +35,10 @@ pub fn find(job: &Job, line: usize, before: bool) -> Result<Place<'_>, Failed> {
             if (instruction.line..=instruction.last_line).contains(&line) {
                 found.push(at(job, instruction, *step));
             }
+        }
+        let setting = stage.settings.iter().find(|one| (one.line..=one.last_line).contains(&line));
+        if let Some(setting) = setting.filter(|_| found.is_empty()) {
+            return Ok(set(job, number, setting, before));
         }
         if found.is_empty() && stage.line == line {
             if before {
@@ -55,6 +60,20 @@ fn at<'a>(job: &'a Job, instruction: &'a Instruction, step: StepIndex) -> Place<
         instruction: Some((instruction, step)),
         layers: job.plan.plan.steps[step].layers.clone(),
         seen: Arc::clone(&instruction.seen),
+    }
+}
+
+/// Nothing is done there: the files are those of the instruction before it.
+fn set<'a>(job: &'a Job, number: usize, setting: &'a Setting, before: bool) -> Place<'a> {
+    let own = &job.plan.instructions[number];
+    let later = own.get(setting.after..).unwrap_or_default();
+    let layers = job.plan.stages[number].iter().filter(|step| !later.contains(step));
+    Place {
+        line: setting.line,
+        text: shown(&setting.text),
+        instruction: None,
+        layers: layers.copied().collect(),
+        seen: Arc::clone(if before { &setting.before } else { &setting.seen }),
     }
 }
 
@@ -82,6 +101,7 @@ fn nothing(job: &Job, line: usize) -> Failed {
     for stage in stages {
         all.push((stage.line, format!("{} of {}", from(job, stage), stage_name(stage))));
         all.extend(stage.instructions.iter().map(|one| (one.line, shown(&one.text))));
+        all.extend(stage.settings.iter().map(|one| (one.line, shown(&one.text))));
     }
     all.sort();
     let said = |(line, text): &(usize, String)| format!("line {line} ({text})");
@@ -90,8 +110,7 @@ fn nothing(job: &Job, line: usize) -> Failed {
     let near: Vec<String> = above.into_iter().chain(below).collect();
     let target = stages.get(job.made.image.target).map(stage_name).unwrap_or_default();
     Failed::usage(format!(
-        "no instruction that may change files stands at line {line}, in what {target} needs; near \
-         it {} {}",
+        "no instruction stands at line {line}, in what {target} needs; near it {} {}",
         if near.len() == 1 { "is" } else { "are" },
         near.join(" and "),
     ))
