@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ashlar_build::{Keys, Remotes, Shared};
+use ashlar_dropin::cache::Branch;
 use ashlar_object::Digest;
 use ashlar_recipe::{Layout, Token, Write};
 use ashlar_remote::{BucketKeys, Definition, Secret};
@@ -10,6 +11,43 @@ use ashlar_store::Remote;
 
 use crate::exit::{Exit, Failed};
 use crate::wiring::Session;
+
+/// Takes the right to write from remotes that have it on other branches only. `root` is a folder of
+/// the checkout.
+pub fn as_branch_may(
+    root: &Path,
+    mut remotes: Vec<ashlar_recipe::Remote>,
+) -> Vec<ashlar_recipe::Remote> {
+    if remotes.iter().all(|remote| remote.write_branches.is_empty()) {
+        return remotes;
+    }
+    let branch = branch(root).name;
+    for remote in &mut remotes {
+        if !remote.is_written_on(branch.as_deref()) {
+            remote.write = Write::No;
+        }
+    }
+    remotes
+}
+
+fn branch(root: &Path) -> Branch {
+    Branch::detect(&|name| std::env::var(name).ok(), root)
+}
+
+/// What to do where a remote, or one of some, should be written to and is not.
+pub fn to_write(root: &Path, remotes: &[ashlar_recipe::Remote], name: &str) -> String {
+    let limited = remotes.iter().find(|r| r.write == Write::No && !r.write_branches.is_empty());
+    let Some(remote) = limited else {
+        return format!("`write` in ashlar.toml, or --remote {name}=readwrite");
+    };
+    let Branch { name, from, .. } = branch(root);
+    let here = match name {
+        Some(name) => format!("this is {name}, says {from}"),
+        None => format!("there is none here, says {from}"),
+    };
+    let (name, branches) = (&remote.name, remote.write_branches.join(", "));
+    format!("remote {name} is written to on the branches {branches} only, and {here}")
+}
 
 /// A remote and what may be done with it.
 pub struct Opened {

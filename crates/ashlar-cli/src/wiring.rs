@@ -195,6 +195,7 @@ impl Session {
         let declared = project.remotes.clone();
         let variables = remote_variables();
         let remotes = ashlar_recipe::override_remotes(declared, variables, &globals.remotes)?;
+        let remotes = crate::remotes::as_branch_may(&folder, remotes);
         let stat = store.stat_cache(&folder);
         Ok(Self { globals, store, folder, project, remotes, stat })
     }

@@ -24,7 +24,7 @@ pub struct Workspace {
     pub below: PathBuf,
     pub remotes: Vec<Remote>,
     /// What files that remotes name are relative to.
-    folder: PathBuf,
+    pub folder: PathBuf,
     offline: bool,
 }
 
@@ -96,5 +96,6 @@ fn remotes_of(root: &Path, globals: &Globals) -> Result<(PathBuf, Vec<Remote>), 
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(Failed::usage(format!("{}: {e}", file.display()))),
     };
-    Ok((folder, override_remotes(written, remote_variables(), &globals.remotes)?))
+    let remotes = override_remotes(written, remote_variables(), &globals.remotes)?;
+    Ok((folder, remotes::as_branch_may(root, remotes)))
 }

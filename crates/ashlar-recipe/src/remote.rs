@@ -22,6 +22,9 @@ pub struct Remote {
     pub read: bool,
     /// Which results are left there.
     pub write: Write,
+    /// On which branches results are left there, as patterns in which `*` stands for any characters.
+    /// Empty: on all, and where there is no branch.
+    pub write_branches: Vec<String>,
     /// How results lie behind an HTTP server.
     pub layout: Layout,
     /// The address of an S3 service, when it is not the one that the region names.
@@ -84,6 +87,7 @@ impl Remote {
             url: url.to_owned(),
             read: true,
             write: Write::No,
+            write_branches: Vec::new(),
             layout: Layout::Oci,
             endpoint: None,
             region: None,
@@ -96,6 +100,30 @@ impl Remote {
             timeout: TIMEOUT,
         }
     }
+
+    /// Whether what is done on a branch may be left there, as far as that decides; `None` is no
+    /// branch, or one that is not known.
+    #[must_use]
+    pub fn is_written_on(&self, branch: Option<&str>) -> bool {
+        let named = |branch: &str| self.write_branches.iter().any(|one| is_like(one, branch));
+        self.write_branches.is_empty() || branch.is_some_and(named)
+    }
+}
+
+/// Whether a text is what a pattern says, in which `*` stands for any characters.
+fn is_like(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    // Each part at the first place where it is, which leaves most for those after it.
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(last)
 }
 
 /// The variable that changes the rights of a remote: `ASHLAR_REMOTE_TEAM` for `team`.
@@ -264,6 +292,23 @@ mod tests {
             changed(Write::Clean, &[], &["team-a=off", "team-a=read"]),
             team(true, Write::No)
         );
+    }
+
+    #[test]
+    fn branches_are_named_by_patterns() {
+        let writes = |patterns: &[&str], branch| {
+            let write_branches = patterns.iter().map(|one| (*one).to_owned()).collect();
+            Remote { write_branches, ..Remote::new("a", "dir:/a") }.is_written_on(branch)
+        };
+        assert!(writes(&[], Some("main")) && writes(&[], None));
+        assert!(writes(&["main", "release/*"], Some("main")));
+        assert!(writes(&["main", "release/*"], Some("release/1/2")));
+        for other in ["main2", "xmain", "release", "Main", "pr-7", ""] {
+            assert!(!writes(&["main", "release/*"], Some(other)), "{other}");
+        }
+        assert!(!writes(&["*"], None), "no branch is none of them");
+        assert!(writes(&["*"], Some("x")) && writes(&["a*b*c"], Some("a-b-bc")));
+        assert!(!writes(&["a*b*c"], Some("a-c-b")) && !writes(&["a*a"], Some("a")));
     }
 
     #[test]

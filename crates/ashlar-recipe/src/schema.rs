@@ -227,6 +227,10 @@ fn remote() -> Value {
                 }),
             ),
             (
+                "write_branches",
+                texts("On which branches results are left there; `*` stands for any characters"),
+            ),
+            (
                 "layout",
                 json!({
                     "description": "Behind http(s)://: `oci`, or `bazel` for /ac/ and /cas/",

@@ -144,6 +144,8 @@ pub struct Remote {
     pub token_env: Option<Text>,
     /// `token_file`: the file that holds one.
     pub token_file: Option<Text>,
+    /// `write_branches`: on which branches results are left there.
+    pub write_branches: Option<At<Vec<Text>>>,
     /// `require_signature`: public keys.
     pub require_signature: Option<At<Vec<Text>>>,
     /// `sign`: a private key.

@@ -61,7 +61,7 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     let sends = opened.iter().any(|remote| remote.write != Write::No);
     if args.require_push && !sends {
         return Err(Failed::usage("`--require-push`, and there is no remote that is written to")
-            .help("`write` in ashlar.toml, or --remote NAME=readwrite"));
+            .help(remotes::to_write(&session.folder, &session.remotes, "NAME")));
     }
     cancel_on_signals(&cancel, if sends { ashlar_build::PATIENCE } else { Duration::ZERO });
     let tell = |event: Event| show.event(event);

@@ -16,9 +16,10 @@ pub fn run(globals: &Globals, args: &Push) -> Result<Exit, Failed> {
     let session = Session::open(globals)?;
     let (facts, plan) = session.plan(&args.targets)?;
     for name in &args.to {
-        if remotes::named(&session, name)?.write == Write::No {
+        let remote = remotes::named(&session, name)?;
+        if remote.write == Write::No {
             return Err(Failed::usage(format!("remote {name} is not written to"))
-                .help(format!("`write` in ashlar.toml, or --remote {name}=readwrite")));
+                .help(remotes::to_write(&session.folder, std::slice::from_ref(remote), name)));
         }
     }
     let mut opened = remotes::open(&session, |remote| {
@@ -26,7 +27,7 @@ pub fn run(globals: &Globals, args: &Push) -> Result<Exit, Failed> {
     })?;
     if opened.is_empty() {
         return Err(Failed::usage("there is no remote that is written to")
-            .help("`write` in ashlar.toml, or --remote NAME=readwrite, or --remote NAME=ADDRESS"));
+            .help(remotes::to_write(&session.folder, &session.remotes, "NAME")));
     }
     // What is there already shows when it is pushed: nothing is read.
     opened.iter_mut().for_each(|one: &mut Opened| one.read = false);

@@ -56,6 +56,7 @@ fn list(globals: &Globals, session: &Session) {
                     Write::Yes => json!(true),
                     Write::Clean => json!("clean"),
                 },
+                "write_branches": remote.write_branches,
                 "signed": !remote.require_signature.is_empty(),
             }));
             continue;
@@ -69,10 +70,15 @@ fn list(globals: &Globals, session: &Session) {
             (false, Write::Yes) => "write",
             (false, Write::Clean) => "write clean",
         };
+        let branches = match remote.write_branches.as_slice() {
+            [] => String::new(),
+            some => format!(", written to on {} only", some.join(", ")),
+        };
         let signed = if remote.require_signature.is_empty() { "" } else { ", signed only" };
         let name = paint.bold(&remote.name);
         // Writing to a String cannot fail.
-        let _infallible = writeln!(out, "{name}{padding}  {rights}{signed}  {}", remote.url);
+        let _infallible =
+            writeln!(out, "{name}{padding}  {rights}{branches}{signed}  {}", remote.url);
     }
     if out.is_empty() && !globals.json {
         eprintln!("the project has no remotes: `[[remote]]` in ashlar.toml declares one");

@@ -4,6 +4,8 @@
 //! fork may call a branch there `main`. Where a job is of a pull request and its number is not
 //! known, no branch is.
 //!
+//! `ASHLAR_BRANCH` says it where none of them does, and wins.
+//!
 //! | CI | documented at |
 //! |---|---|
 //! | GitHub (and Gitea, Forgejo) | "Variables reference": `GITHUB_REF`, `GITHUB_BASE_REF`, `GITHUB_EVENT_PATH` |
@@ -39,7 +41,7 @@ impl Branch {
             let value = env(name)?.trim().to_owned();
             (!value.is_empty() && !value.starts_with("{{")).then_some(value)
         };
-        let known = [github, gitlab, circle, jenkins, tekton];
+        let known = [told, github, gitlab, circle, jenkins, tekton];
         known.iter().find_map(|ci| ci(&set)).unwrap_or_else(|| git(root))
     }
 }
@@ -68,6 +70,10 @@ fn number_of(name: &str) -> Option<String> {
     let rest = name.strip_prefix("refs/").unwrap_or(name).strip_prefix("pull/")?;
     let number = rest.split('/').next()?;
     (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then(|| number.to_owned())
+}
+
+fn told(set: Set<'_>) -> Option<Branch> {
+    Some(branch(Some(set("ASHLAR_BRANCH")?), "ASHLAR_BRANCH"))
 }
 
 fn github(set: Set<'_>) -> Option<Branch> {
@@ -213,6 +219,14 @@ mod tests {
             ("GITHUB_BASE_REF", "main"),
         ];
         assert_eq!(of(&fork), is("pr-12", "main", "GitHub"));
+    }
+
+    #[test]
+    fn who_is_told_asks_nobody() {
+        let push = [("GITHUB_ACTIONS", "true"), ("GITHUB_REF", "refs/heads/feature/x")];
+        let told = ("ASHLAR_BRANCH", "main");
+        assert_eq!(of(&[told, push[0], push[1]]), is("main", "", "ASHLAR_BRANCH"));
+        assert_eq!(of(&[("ASHLAR_BRANCH", " "), push[0], push[1]]).2, "GitHub");
     }
 
     #[test]

@@ -18,6 +18,7 @@ write = true
 name = "team"
 url = "oci://127.0.0.1:5000/firmware/all"
 write = "clean"
+write_branches = ["main", "release/*"]
 read = false
 ca = "/etc/ca.pem"
 certificate = "client.pem"
@@ -48,6 +49,7 @@ url = "reapi://[::1]:8980/some/instance"
         Remote {
             read: false,
             write: Write::Clean,
+            write_branches: vec!["main".to_owned(), "release/*".to_owned()],
             ca: Some("/etc/ca.pem".into()),
             certificate: Some(("client.pem".into(), "client.key".into())),
             token: Some(Token::Env("TEAM_TOKEN".to_owned())),
@@ -98,6 +100,31 @@ endpoint = "https://me:hunter2@cache.example"
     let problems = load(&files(&text, &[]), &[]).unwrap_err();
     let shown = problems.render_plain();
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn branches_that_write() {
+    let wrong = |lines: &str| {
+        let text = with(&format!("[[remote]]\nname = \"a\"\nurl = \"dir:/srv\"\n{lines}\n"));
+        load(&files(&text, &[]), &[]).unwrap_err().render_plain()
+    };
+    let clean = "write = \"clean\"\n";
+    for (lines, place, what) in [
+        ("write_branches = [\"main\"]".to_owned(), "ashlar.toml:6:", "is not written to"),
+        (format!("{clean}write_branches = []"), "ashlar.toml:7:", "names no branch"),
+        (format!("{clean}write_branches = [\"main\", \"\"]"), "ashlar.toml:7:27", "is empty"),
+        (format!("{clean}write_branches = [\"a b\"]"), "ashlar.toml:7:", "blanks"),
+        (
+            format!("{clean}write_branches = [\"refs/heads/main\"]"),
+            "ashlar.toml:7:",
+            "without `refs/heads/`",
+        ),
+        (format!("{clean}write_branches = \"main\""), "ashlar.toml:7:", "list"),
+        (format!("{clean}write_branch = [\"main\"]"), "ashlar.toml:7:", "`write_branches`"),
+    ] {
+        let shown = wrong(&lines);
+        assert!(shown.contains(place) && shown.contains(what), "{place} {what}: {shown}");
+    }
 }
 
 #[test]

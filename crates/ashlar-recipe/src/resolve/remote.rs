@@ -75,6 +75,7 @@ fn remote_of(name: &Text, written: written::Remote, pen: &mut Pen<'_>) -> Option
     };
     only_where_they_mean_something(&written, kind, pen);
     let write = write(written.write.clone(), pen);
+    let write_branches = branches(written.write_branches.clone(), write, pen);
     let layout = match &written.layout {
         None => Layout::Oci,
         Some(layout) => match layout.value.as_str() {
@@ -111,6 +112,7 @@ fn remote_of(name: &Text, written: written::Remote, pen: &mut Pen<'_>) -> Option
         url: url.value.clone(),
         read: written.read.is_none_or(|read| read.value),
         write,
+        write_branches,
         layout,
         endpoint: written.endpoint.map(|endpoint| endpoint.value),
         region: written.region.map(|region| region.value),
@@ -141,6 +143,32 @@ fn write(written: Option<At<Scalar>>, pen: &mut Pen<'_>) -> Write {
             Write::No
         }
     }
+}
+
+/// The branches that write, where only some do.
+fn branches(written: Option<At<Vec<Text>>>, write: Write, pen: &mut Pen<'_>) -> Vec<String> {
+    let Some(At { value: written, span, .. }) = written else { return Vec::new() };
+    if written.is_empty() {
+        let help = "name branches, as `[\"main\", \"release/*\"]`, or leave it out: then all do";
+        pen.wrong(span, "`write_branches` names no branch", help);
+    } else if write == Write::No {
+        let help = "write `write = true` or `write = \"clean\"` as well";
+        pen.wrong(span, "`write_branches` of a remote that is not written to", help);
+    }
+    let branch = |text: Text| {
+        let wrong = if text.value.is_empty() {
+            "is empty"
+        } else if text.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            "has blanks or control characters, as no branch has"
+        } else if text.value.starts_with("refs/") {
+            "is a ref; branches stand without `refs/heads/`"
+        } else {
+            return Some(text.value);
+        };
+        pen.checked::<()>(&text, Err(wrong), "the name of a branch; `*` stands for any characters");
+        None
+    };
+    written.into_iter().filter_map(branch).collect()
 }
 
 /// Keys that other kinds of remotes have would be ignored, and their author believe otherwise.

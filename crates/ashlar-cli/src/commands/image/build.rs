@@ -39,7 +39,7 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     let sends = opened.iter().any(|remote| remote.write != Write::No);
     if args.require_push && !sends {
         return Err(Failed::usage("`--require-push`, and there is no remote that is written to")
-            .help("`write` in ashlar.toml, or --remote NAME=readwrite"));
+            .help(remotes::to_write(&job.space.folder, &job.space.remotes, "NAME")));
     }
     let grace = Duration::from_secs(args.grace);
     let patience = if sends { ashlar_build::PATIENCE } else { Duration::ZERO };

@@ -4,6 +4,7 @@ use ashlar_testbed::docker_registry;
 use ashlar_testbed::registry::Options;
 
 use super::{Context, outcome};
+use crate::support::Ran;
 
 const LINES: &str = "RUN echo one > /one\nRUN echo two > /two\nRUN echo three > /three\n";
 
@@ -84,4 +85,50 @@ fn others_read_what_is_written() {
         .unwrap();
     let config: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
     assert_eq!(config["config"]["User"], "7");
+}
+
+#[test]
+fn branches_share_what_is_alike_and_only_some_of_them_write() {
+    let place = tempfile::tempdir().unwrap();
+    let context = Context::new(LINES);
+    context.0.file(
+        "ashlar.toml",
+        format!(
+            "[project]\nname = \"p\"\n[[remote]]\nname = \"team\"\nurl = \"dir:{}\"\n\
+             write = true\nwrite_branches = [\"main\", \"release/*\"]\n",
+            place.path().display()
+        ),
+    );
+    let project = std::fs::read(context.0.root.join("ashlar.toml")).unwrap();
+    let on = |context: &Context, branch: &str, args: &[&str]| {
+        std::fs::write(context.0.root.join("ashlar.toml"), &project).unwrap();
+        let mut command = context.0.command(args);
+        Ran::of(&command.env("ASHLAR_BRANCH", branch).output().unwrap())
+    };
+    let build = ["image", "build", "--json", "."];
+    let push = ["image", "build", "--json", "--require-push", "."];
+    on(&context, "main", &push).good();
+
+    // Another branch has everything up to what it edits, and leaves nothing, whatever it asks for.
+    let topic = context.elsewhere();
+    topic.write(&format!("{LINES}RUN echo four > /four\n"));
+    let ran = on(&topic, "topic", &build).good();
+    assert_eq!((outcome(&ran, "three"), outcome(&ran, "four")), ("hit".into(), "built".into()));
+    let asked = ["image", "build", "--require-push", "--remote", "team=readwrite", "."];
+    on(&topic, "topic", &asked).exits(2).says(
+        "remote team is written to on the branches main, release/* only, and this is topic, says \
+         ASHLAR_BRANCH",
+    );
+    let listed = on(&topic, "topic", &["remote", "list", "--json"]).good().events();
+    assert_eq!((&listed[0]["read"], &listed[0]["write"]), (&true.into(), &false.into()));
+    assert_eq!(listed[0]["write_branches"][1], "release/*");
+    let shown = on(&topic, "pr-7", &["remote", "list"]).good().out;
+    assert!(shown.contains("read, written to on main, release/* only"), "{shown}");
+    let other = topic.elsewhere();
+    let ran = on(&other, "main", &build).good();
+    assert_eq!((outcome(&ran, "three"), outcome(&ran, "four")), ("hit".into(), "built".into()));
+
+    // What a branch that may write has left, all have.
+    let ran = on(&topic.elsewhere(), "release/1", &build).good();
+    assert_eq!(outcome(&ran, "four"), "hit");
 }
