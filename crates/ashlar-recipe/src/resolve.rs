@@ -4,7 +4,7 @@
 
 mod build;
 mod cache;
-mod check;
+pub(crate) mod check;
 mod graph;
 mod module;
 mod project;

@@ -153,6 +153,16 @@ mod tests {
         assert_eq!(runs.runs["a"].command, ["sh", "-c", "make x"]);
         let wrong = parse_runs(RUNS_FILE, b"[run.a]\ninputs = []\n").unwrap_err();
         assert!(wrong.to_string().contains("did you mean `input`?"), "{wrong}");
+        for (glob, why) in
+            [("src/[a", "has a `[`"), ("!a{b", "{"), ("../x", "leads outside"), ("", "is empty")]
+        {
+            let text = format!("[run.a]\ncommand = 'x'\ninput = [\n  'in',\n  '{glob}',\n]\n");
+            let wrong = parse_runs(RUNS_FILE, text.as_bytes()).unwrap_err().render_plain();
+            assert!(wrong.contains("ashlar-run.toml:5:3") && wrong.contains(why), "{wrong}");
+        }
+        for good in ["/usr/include/stdio.h", "!old/**", "a/", "a[!b]{c,d}?*"] {
+            parse_runs(RUNS_FILE, format!("[run.a]\ninput = ['{good}']\n").as_bytes()).unwrap();
+        }
         let wrong = parse_runs(RUNS_FILE, b"[cache]\n\"x/*\" = \"reed\"\n").unwrap_err();
         assert!(wrong.to_string().contains("off, read, write or readwrite"), "{wrong}");
     }

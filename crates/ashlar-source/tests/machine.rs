@@ -147,7 +147,7 @@ fn of_tree(tree: &Tree) -> Listing {
         let what = match entry.node {
             Node::File(file) => (file.digest.hex(), file.meta.mode == 0o755),
             Node::Symlink(link) => (String::from_utf8_lossy(&link.target).into_owned(), false),
-            Node::Dir(_) | Node::Whiteout => return,
+            Node::Dir(_) | Node::Fifo(_) | Node::Whiteout => return,
         };
         listing.insert(entry.path.to_string(), what);
     });

@@ -259,11 +259,6 @@ impl Engine<'_> {
                     let what = Mounted::Tree { tree, within: source.clone(), writable: *writable };
                     mounts.push(ImageMount { at: target.clone(), what });
                 }
-                RunMount::Cache { target, mode, uid, gid, .. } if recording => {
-                    let made = Owner { mode: *mode, uid: *uid, gid: *gid };
-                    let what = Mounted::Checkpoint { seed: None, made };
-                    mounts.push(ImageMount { at: target.clone(), what });
-                }
                 RunMount::Cache {
                     id,
                     target,
@@ -288,6 +283,18 @@ impl Engine<'_> {
                         salt.bytes(&tree.root_digest().hash);
                         seed = Some(Kept { digest: put(self.store, &tree.encode())?, tree });
                     }
+                    let made = Owner { mode: *mode, uid: *uid, gid: *gid };
+                    if recording {
+                        let what = match seed {
+                            None => Mounted::Checkpoint { seed: None, made },
+                            // What is written there is dropped, as what is in any other cache is.
+                            Some(tree) => {
+                                Mounted::Tree { tree, within: String::new(), writable: true }
+                            }
+                        };
+                        mounts.push(ImageMount { at: target.clone(), what });
+                        continue;
+                    }
                     let cancelled = || self.cancel.is_cancelled();
                     let cache = cache_mount::take(
                         &building.caches,
@@ -296,7 +303,6 @@ impl Engine<'_> {
                         *sharing,
                         &cancelled,
                     )?;
-                    let made = Owner { mode: *mode, uid: *uid, gid: *gid };
                     let path = cache.path.clone();
                     let what = Mounted::Folder { path, read_only: *read_only, seed, made };
                     mounts.push(ImageMount { at: target.clone(), what });

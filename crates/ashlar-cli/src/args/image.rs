@@ -126,7 +126,7 @@ pub struct Shell {
     /// Which image.
     #[command(flatten)]
     pub which: Which,
-    /// A line of the Dockerfile: any of an instruction that may change files, or a FROM.
+    /// A line of the Dockerfile: any of an instruction, or a FROM.
     #[arg(long, value_name = "LINE")]
     pub at: usize,
     /// The state before the instruction, which is not carried out.

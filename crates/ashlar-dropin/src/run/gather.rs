@@ -16,6 +16,9 @@ use super::RunError;
 use super::component::{Component, Kind};
 use super::made;
 
+/// Stands in a key, without a value, in place of all common files.
+pub const LEFT_OUT: &str = "left out";
+
 /// What was gathered.
 #[derive(Debug, Default)]
 pub struct Gathered {
@@ -113,7 +116,7 @@ impl Gather<'_> {
         let common = if self.common {
             common
         } else {
-            let name = "left out".to_owned();
+            let name = LEFT_OUT.to_owned();
             all.components.push(Component { kind: Kind::Common, name, value: String::new() });
             &Vec::new()
         };

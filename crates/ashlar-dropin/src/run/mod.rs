@@ -48,7 +48,7 @@ pub use made::{Last, Said, all, last};
 pub use undeclared::{Tracing, Undeclared, Watching, learned};
 
 use component::{decode, key_of};
-use gather::{Gather, Gathered};
+use gather::{Gather, Gathered, LEFT_OUT};
 
 /// What all runs of one process share.
 pub struct Runner<'a> {
@@ -259,8 +259,15 @@ impl Runner<'_> {
         };
         let declaration = last.declaration.clone().declaration();
         let stat = self.stat(name);
-        let known = self.look(&declaration, &stat)?;
-        let differences = self.reason(Some(&last), &known.gathered.components)?;
+        let before = self.before(Some(&last))?;
+        // Left out the last time, they are no difference now.
+        let left_out = |one: &Component| {
+            one.kind == Kind::Common && one.name == LEFT_OUT && one.value.is_empty()
+        };
+        let common = self.common && !before.iter().flatten().any(left_out);
+        let known = Self { common, ..*self }.look(&declaration, &stat)?;
+        let now = &known.gathered.components;
+        let differences = before.map(|before| differences(&before, now)).unwrap_or_default();
         let found = self.direct.find(&[known.key])?.pop().flatten();
         let place = found.map(|hit| self.direct.place(&hit));
         Ok(Some(Why { key: known.key, place, differences, last }))
@@ -301,11 +308,16 @@ impl Runner<'_> {
         last: Option<&Last>,
         components: &[Component],
     ) -> Result<Vec<Difference>, RunError> {
-        let digest = last.and_then(|last| last.pieces.as_ref()?.parse::<Digest>().ok());
-        let Some(digest) = digest else { return Ok(Vec::new()) };
-        let bytes = ashlar_store::read(self.store, &digest)?;
-        let before = bytes.and_then(|bytes| decode(&bytes));
+        let before = self.before(last)?;
         Ok(before.map(|before| differences(&before, components)).unwrap_or_default())
+    }
+
+    /// What a run had the last time, where that is known.
+    fn before(&self, last: Option<&Last>) -> Result<Option<Vec<Component>>, RunError> {
+        let digest = last.and_then(|last| last.pieces.as_ref()?.parse::<Digest>().ok());
+        let Some(digest) = digest else { return Ok(None) };
+        let bytes = ashlar_store::read(self.store, &digest)?;
+        Ok(bytes.and_then(|bytes| decode(&bytes)))
     }
 }
 

@@ -3,6 +3,7 @@
 use toml::de::DeTable;
 
 use super::reader::{Keys, Reader, Value};
+use crate::resolve::check::glob_syntax;
 use crate::runs::{Declaration, Runs};
 use crate::written::Text;
 
@@ -64,6 +65,31 @@ fn rights(r: &mut Reader<'_>, path: &str, value: Value<'_>) -> Option<Text> {
     Some(text)
 }
 
+/// Globs of paths below the root; one after `!` takes back what those before matched.
+fn globs(r: &mut Reader<'_>, name: &str, value: Value<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    for text in r.list(name, value) {
+        let path = text.value.strip_prefix('!').unwrap_or(&text.value);
+        let found = match path {
+            "" => Err("is empty"),
+            _ if path.split('/').any(|part| part == "..") => Err("leads outside with `..`"),
+            _ => glob_syntax(path),
+        };
+        match found {
+            Ok(()) => all.push(text.value),
+            Err(wrong) => {
+                let message = format!("`{}` in `{name}` {wrong}", text.value.escape_debug());
+                r.wrong(
+                    text.span,
+                    message,
+                    "it is a glob of paths: `*`, `**`, `?`, `[a-z]`, `{a,b}`",
+                );
+            }
+        }
+    }
+    all
+}
+
 fn declaration(r: &mut Reader<'_>, path: &str, value: Value<'_>) -> Option<Declaration> {
     let mut one = Declaration::default();
     let plain = |texts: Vec<Text>| texts.into_iter().map(|text| text.value).collect();
@@ -80,9 +106,9 @@ fn declaration(r: &mut Reader<'_>, path: &str, value: Value<'_>) -> Option<Decla
             "command" => one.command = plain(r.list("command", value)),
             "directory" => one.directory = r.text("directory", value).map(|text| text.value),
             "no_inputs" => one.no_inputs = r.flag("no_inputs", &value).is_some_and(|at| at.value),
-            "input" => one.input = plain(r.list(name, value)),
-            "maybe" => one.maybe = plain(r.list(name, value)),
-            "common" => one.common = plain(r.list(name, value)),
+            "input" => one.input = globs(r, name, value),
+            "maybe" => one.maybe = globs(r, name, value),
+            "common" => one.common = globs(r, name, value),
             "env" => one.env = plain(r.list(name, value)),
             "secret" => one.secret = plain(r.list(name, value)),
             "flag" => one.flag = plain(r.list(name, value)),
@@ -90,7 +116,7 @@ fn declaration(r: &mut Reader<'_>, path: &str, value: Value<'_>) -> Option<Decla
             "tool_version" => one.tool_version = plain(r.list(name, value)),
             "uses" => one.uses = plain(r.list(name, value)),
             "git" => one.git = plain(r.list(name, value)),
-            "output" => one.output = plain(r.list(name, value)),
+            "output" => one.output = globs(r, name, value),
             _ => r.unknown(&key, &KEYS[2], &[]),
         }
     }

@@ -53,6 +53,11 @@ pub(super) fn glob(text: &str) -> Result<(), Wrong> {
     if text.chars().any(char::is_control) {
         return Err("contains a control character");
     }
+    glob_syntax(text)
+}
+
+/// The special characters of a glob, whatever paths it is of.
+pub(crate) fn glob_syntax(text: &str) -> Result<(), Wrong> {
     let mut braces = 0_u32;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

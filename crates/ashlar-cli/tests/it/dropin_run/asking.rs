@@ -28,6 +28,22 @@ fn why_names_what_is_different() {
 }
 
 #[test]
+fn why_leaves_out_what_the_run_left_out() {
+    let tree = Tree::new();
+    tree.file("in", "1");
+    tree.file("shared", "1");
+    let without = ["-i", "in", "--common", "shared", "--no-common", "-O", "out"];
+    tree.run(&without, SCRIPT).good();
+    let why = || tree.ashlar(&["why", "--run", "out"]).good().out;
+    assert!(why().starts_with("out would not be run"), "{}", why());
+    tree.file("shared", "2");
+    assert!(why().starts_with("out would not be run"), "{}", why());
+    tree.run(&["-i", "in", "--common", "shared", "-O", "out"], SCRIPT).good();
+    tree.file("shared", "3");
+    assert!(why().contains("  common shared changed\n"), "{}", why());
+}
+
+#[test]
 fn the_log_is_there_after_hits_too() {
     let tree = Tree::new();
     tree.file("in", "1");
