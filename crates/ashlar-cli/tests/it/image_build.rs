@@ -6,6 +6,7 @@ mod kept;
 mod keys;
 mod machines;
 mod modules;
+mod pins;
 mod shared;
 
 use std::collections::BTreeMap;
