@@ -234,7 +234,9 @@ impl Text {
 
     pub fn transfer(&self, transfer: &Transfer) {
         self.clear();
-        let lines: Vec<String> = transfer.remotes.iter().flat_map(transfer::lines).collect();
+        let lines =
+            transfer.remotes.iter().flat_map(|tally| transfer::lines(tally, transfer::PUSH));
+        let lines: Vec<String> = lines.collect();
         for line in &lines {
             eprintln!("{line}");
         }
@@ -261,7 +263,8 @@ impl Text {
         let total = count(summary.modules, self.noun);
         let took = human_duration(summary.took);
         let line = format!("{total}: {parts} in {took}");
-        for line in summary.remotes.iter().flat_map(transfer::lines) {
+        let later = if self.noun == "module" { transfer::PUSH } else { transfer::PUSH_IMAGE };
+        for line in summary.remotes.iter().flat_map(|tally| transfer::lines(tally, later)) {
             eprintln!("{line}");
         }
         let all_hits = summary.modules > 0 && summary.hit == summary.modules;

@@ -84,8 +84,15 @@ fn style() -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// What there was to do with a remote, in lines for people.
-pub fn lines(tally: &Tally) -> Vec<String> {
+/// What sends later what could not be sent, where modules were built.
+pub const PUSH: &str = "`ashlar push` sends what is missing";
+
+/// The same where an image was.
+pub const PUSH_IMAGE: &str = "the next build with --require-push sends what is missing";
+
+/// What there was to do with a remote, in lines for people. `later` says what sends what could not
+/// be sent.
+pub fn lines(tally: &Tally, later: &str) -> Vec<String> {
     let remote = &tally.remote;
     let moved = |moved: Moved| {
         let already = match moved.already {
@@ -103,14 +110,19 @@ pub fn lines(tally: &Tally) -> Vec<String> {
         let results = count(tally.pushed, "result");
         lines.push(format!("pushed {results} to {remote}: {}", moved(tally.pushed_bytes)));
     }
-    for (results, why) in [
-        (tally.unclean, " made from files that are not committed (-v names them)"),
-        (tally.untrusted, " on the word of remotes that it does not vouch for (-v names them)"),
-        (tally.unsent, ", because the run was stopped; `ashlar push` sends what is missing"),
-        (tally.failed, ", because it failed; `ashlar push` sends what is missing"),
+    for (results, why, then) in [
+        (tally.unclean, " made from files that are not committed (-v names them)", None),
+        (
+            tally.untrusted,
+            " on the word of remotes that it does not vouch for (-v names them)",
+            None,
+        ),
+        (tally.unsent, ", because the run was stopped; ", Some(later)),
+        (tally.failed, ", because it failed; ", Some(later)),
     ] {
         if results > 0 {
-            lines.push(format!("not pushed to {remote}: {}{why}", count(results, "result")));
+            let (results, then) = (count(results, "result"), then.unwrap_or_default());
+            lines.push(format!("not pushed to {remote}: {results}{why}{then}"));
         }
     }
     lines

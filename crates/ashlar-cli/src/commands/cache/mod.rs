@@ -103,7 +103,9 @@ impl Job {
             if self.json {
                 show::line(&transfer::event(&tally));
             } else {
-                transfer::lines(&tally).iter().for_each(|line| self.show.remark(line));
+                transfer::lines(&tally, transfer::PUSH)
+                    .iter()
+                    .for_each(|line| self.show.remark(line));
             }
         }
         // A cache that cannot be written only costs time.
