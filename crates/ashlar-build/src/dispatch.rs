@@ -267,7 +267,7 @@ fn run(
     };
     (engine.tell)(Event::Planned {
         steps: lookup.run.len(),
-        modules: lookup.run.iter().filter(|s| plan.steps[**s].is_target()).count(),
+        modules: lookup.run.iter().filter(|s| plan.is_target(**s)).count(),
         forecast: forecast(plan, &lookup.run, &recorded, options.jobs),
     });
     // A step that was never timed counts as a second, so that chains of unknown steps still
@@ -538,7 +538,7 @@ fn report(engine: &Engine<'_>, index: StepIndex, ended: &Ended) -> StepReport {
     let hit = matches!(ended.outcome, StepOutcome::Hit | StepOutcome::Cutoff);
     StepReport {
         id: step.id.clone(),
-        is_module: step.is_target(),
+        is_module: engine.plan.is_target(index),
         outcome: ended.outcome,
         from: hit.then(|| origin(engine, ended)),
         took: ended.took,

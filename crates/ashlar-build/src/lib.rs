@@ -38,9 +38,11 @@ pub use event::{ErrorKind, Event, Failure, StepOutcome, StepReport, Summary, Way
 pub use failure::{chain, store_advice};
 pub use front::{Folder, FrontError, LOCK_FILE, facts, facts_below, find_project, read_lock};
 pub use image::{
-    Alike, Around, BuildContext, Building, ContextError, CopyError, ExportError, Exported,
-    Exporting, ImageFailure, Ingredients, NamedHere, Pinning, Place as ImagePlace, alike, export,
-    gather, named_configuration, native_platform, parse_file, write_rootfs,
+    Alike, Around, BuildContext, Building, ContextError, CopyError, Elsewhere, ExportError,
+    Exported, Exporting, ImageFailure, ImageModule, Ingredients, NamedHere, Pinning,
+    Place as ImagePlace, alike, bases_of, export, gather, gather_modules, image_configuration,
+    named_configuration, native_platform, number as number_images, numbered as numbered_images,
+    parse_file, write_rootfs,
 };
 pub use lock::{
     LockError, Update, complete, missing as missing_in_lock, missing_below, write as write_lock,

@@ -92,6 +92,10 @@ impl Memo {
         plan: &Plan,
         began: SystemTime,
     ) -> Option<Self> {
+        // Tags of base images move, and contexts are read anew.
+        if !facts.images.is_empty() {
+            return None;
+        }
         let mut memo = Self {
             files: Vec::new(),
             trees: Vec::new(),

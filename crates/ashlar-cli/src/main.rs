@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod exit;
+mod images;
 mod remotes;
 mod show;
 mod signals;

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::SystemTime;
 
 use ashlar_build::{
-    Engine, Event, Folder, Keys, Memo, Origins, Remotes, Trees, Update, complete, facts,
+    Engine, Event, Folder, Keys, Memo, Origins, Remotes, Trees, Update, bases_of, complete,
     facts_below, find_project, missing_below, missing_in_lock, read_lock, write_lock,
 };
 use ashlar_execute::{Cancel, Jobs, OnOutput, Rights, Sandbox, SandboxOptions, rights};
@@ -20,6 +20,7 @@ use ashlar_store::{Found, LocalStore, OpenOptions, StatCache};
 
 use crate::args::Globals;
 use crate::exit::{Exit, Failed};
+use crate::images::Images;
 
 /// The first of the user ids that stand for those inside sandboxes when the machine's root runs
 /// the program: the beginning of the range that systemd sets aside for containers
@@ -167,6 +168,8 @@ pub struct Session {
     pub project: Project,
     /// The remotes as the environment and the command line leave them.
     pub remotes: Vec<ashlar_recipe::Remote>,
+    /// The modules that are images, when somebody asked for them.
+    images: OnceLock<Images>,
     pub stat: StatCache,
 }
 
@@ -197,7 +200,8 @@ impl Session {
         let remotes = ashlar_recipe::override_remotes(declared, variables, &globals.remotes)?;
         let remotes = crate::remotes::as_branch_may(&folder, remotes);
         let stat = store.stat_cache(&folder);
-        Ok(Self { globals, store, folder, project, remotes, stat })
+        let images = OnceLock::new();
+        Ok(Self { globals, store, folder, project, remotes, images, stat })
     }
 
     /// Where signatures are required of everything that comes from elsewhere: by which keys.
@@ -243,7 +247,7 @@ impl Session {
     /// The lock file, which has to have everything that these targets need.
     pub fn complete(&self, targets: &[ModuleName]) -> Result<Lock, Failed> {
         let lock = self.lock()?;
-        let missing = missing_in_lock(&self.project, &lock, Some(targets));
+        let missing = self.missing(&lock, Some(targets))?;
         if missing.is_empty() {
             return Ok(lock);
         }
@@ -260,8 +264,33 @@ impl Session {
         update: &Update,
         tell: &dyn Fn(String),
     ) -> Result<Lock, Failed> {
-        let missing = missing_in_lock(&self.project, &self.lock()?, targets);
-        self.locked(&missing, &[], update, tell)
+        let missing = self.missing(&self.lock()?, targets)?;
+        let bases = match targets {
+            Some(targets) => bases_of(&self.images(targets)?.modules),
+            None => Vec::new(),
+        };
+        self.locked(&missing, &bases, update, tell)
+    }
+
+    /// What the lock file lacks for these targets, or for the whole project as far as that can be
+    /// told without reading Dockerfiles.
+    fn missing(&self, lock: &Lock, targets: Option<&[ModuleName]>) -> Result<Vec<String>, Failed> {
+        let Some(targets) = targets else {
+            return Ok(missing_in_lock(&self.project, lock, None));
+        };
+        let bases = bases_of(&self.images(targets)?.modules);
+        let targets = if targets.is_empty() { &self.project.default } else { targets };
+        Ok(missing_below(&self.project, lock, targets, &bases))
+    }
+
+    /// The modules that are images among those that the targets reach. It is asked for once.
+    pub fn images(&self, targets: &[ModuleName]) -> Result<&Images, Failed> {
+        if let Some(images) = self.images.get() {
+            return Ok(images);
+        }
+        let targets = if targets.is_empty() { &self.project.default } else { targets };
+        let images = Images::of(self, targets)?;
+        Ok(self.images.get_or_init(|| images))
     }
 
     /// As [`Self::complete_lock`], for what an image names.
@@ -312,7 +341,11 @@ impl Session {
     /// Everything that the keys of targets depend on.
     pub fn facts(&self, lock: Lock, targets: &[ModuleName]) -> Result<Facts, Failed> {
         let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
-        let facts = facts(&self.project, &self.folder, lock, targets, &digest)?;
+        let images = self.images(targets)?;
+        let targets = if targets.is_empty() { &self.project.default } else { targets };
+        let bases = bases_of(&images.modules);
+        let mut facts = facts_below(&self.project, &self.folder, lock, targets, &bases, &digest)?;
+        images.add_to(&mut facts);
         // A cache that cannot be written only costs time.
         if let Err(error) = self.stat.save()
             && self.globals.verbose > 0
@@ -341,8 +374,8 @@ impl Session {
         Ok((facts, plan))
     }
 
-    /// The trees of `path` sources and bases as they are on disk now, by digest: what the store
-    /// may not have.
+    /// The trees of `path` sources and bases, and the parts of contexts that images read, as they
+    /// are on disk now, by digest: what the store may not have.
     pub fn trees_on_disk(&self) -> HashMap<Digest, Tree> {
         let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
         let mut paths: Vec<&Path> = Vec::new();
@@ -358,7 +391,9 @@ impl Session {
         }
         // What cannot be read was an error when the facts were gathered.
         let trees = paths.into_iter().filter_map(|p| path_tree(&self.folder, p, &digest).ok());
-        trees.map(|tree| (tree.digest(), tree)).collect()
+        let images = self.images.get().into_iter().flat_map(|images| &images.modules);
+        let parts = images.flat_map(|image| image.made.parts());
+        trees.chain(parts).map(|tree| (tree.digest(), tree)).collect()
     }
 
     /// Warnings about the project that every build repeats.
@@ -407,6 +442,8 @@ impl Session {
         let jobs = Jobs::new(self.jobs())?;
         let origins = self.origins()?;
         let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
+        let images = self.images.get();
+        let building = images.and_then(|images| images.building(&self.store));
         self.with_fetcher(|_, fetcher| {
             let engine = Engine {
                 project: &self.project,
@@ -425,7 +462,7 @@ impl Session {
                 tell,
                 owner_base,
                 trees: Trees::default(),
-                image: None,
+                image: building.as_ref(),
                 deadline: None,
             };
             work(&engine, &sandbox)

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use ashlar_dockerfile::Image;
 use ashlar_object::Digest;
 use ashlar_recipe::{Lock, ModuleName};
+
+use crate::ImageFacts;
 
 /// Everything a plan depends on besides the project itself. Gathered by the room `build`.
 #[derive(Clone, Debug, Default)]
@@ -19,11 +23,24 @@ pub struct Facts {
     pub sources: BTreeMap<ModuleName, Vec<SourceFact>>,
     /// What names were resolved to.
     pub lock: Lock,
+    /// What the modules are that are images.
+    pub images: BTreeMap<ModuleName, ImageFact>,
     /// The folders of the contexts of images, absolute, by their numbers in the run.
     pub contexts: Vec<PathBuf>,
     /// What this version of the program itself does in steps: the digest of its own scripts and
     /// of the environment it sets. A newer version with another script has other keys.
     pub commands: Option<Commands>,
+}
+
+/// What a module of kind `image` is.
+#[derive(Clone, Debug)]
+pub struct ImageFact {
+    /// Its stages.
+    pub image: Arc<Image>,
+    /// What is known of what they name.
+    pub facts: ImageFacts,
+    /// The bases of the project that they name.
+    pub bases: Vec<String>,
 }
 
 /// Digests of what the program itself does in each kind of step.

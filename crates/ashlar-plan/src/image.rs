@@ -20,11 +20,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ashlar_dockerfile::{self as dockerfile, Base, Copy, From, Image, Network, Run, RunMount};
+use ashlar_dockerfile::{
+    self as dockerfile, Base, Configuration, Copy, From, Image, Network, Run, RunMount,
+};
 use ashlar_object::Digest;
 use ashlar_recipe::{PinnedRun, Pins};
 
+use crate::named::known;
 use crate::pins::{self, Access};
+use crate::texts::{copy_text, mount_text};
 use crate::{
     Below, Download, FORMAT, InputName, KeyInputs, Named, Plan, Step, StepId, StepIndex, Value,
     Work,
@@ -60,6 +64,13 @@ pub enum ImageWork {
         /// What is downloaded, by the place among the sources.
         downloads: Vec<(usize, Download)>,
     },
+    /// Say which layers and which configuration an image has.
+    Whole {
+        /// Its configuration.
+        configuration: Box<Configuration>,
+        /// Its layers, the lowest first.
+        layers: Vec<Part>,
+    },
     /// Make a folder.
     Folder {
         /// Absolute.
@@ -67,6 +78,15 @@ pub enum ImageWork {
         /// Whose it is, as `USER` was written; `None` is root.
         user: Option<String>,
     },
+}
+
+/// A layer of a whole image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What a step made.
+    Step(StepIndex),
+    /// One of an image that others made, by the SHA-256 of its archive.
+    Foreign([u8; 32]),
 }
 
 /// Whose files a step reads, besides those that lie below it.
@@ -83,7 +103,9 @@ pub enum Files {
 impl ImageWork {
     fn files(&self) -> &[Files] {
         match self {
-            Self::Layer { .. } | Self::Folder { .. } | Self::Downloads(_) => &[],
+            Self::Layer { .. } | Self::Folder { .. } | Self::Downloads(_) | Self::Whole { .. } => {
+                &[]
+            }
             Self::Run { mounts, .. } => mounts,
             Self::Copy { from, .. } => std::slice::from_ref(from),
         }
@@ -135,6 +157,8 @@ pub struct BaseImage {
 pub struct ImageFacts {
     /// What the project adds to every key.
     pub salt: String,
+    /// What the module that is this image adds to its keys.
+    pub module_salt: String,
     /// The base images.
     pub bases: Vec<BaseImage>,
     /// The number of the first of them in the run.
@@ -193,6 +217,7 @@ pub fn plan_image(
     below: Below,
 ) -> Result<ImagePlan, UnknownBase> {
     let Below { mut plan, mut named } = below;
+    plan.parts = (0..plan.steps.len()).collect();
     let steps = steps_of_image(image, facts, name, &mut plan, &mut named)?;
     let ImageSteps { stages, instructions } = steps;
     let layers = stages.get(image.target).into_iter().flatten().copied();
@@ -257,6 +282,9 @@ impl Planner<'_> {
             let mut inputs = KeyInputs::default();
             inputs.text(InputName::Format, FORMAT);
             inputs.text(InputName::ProjectSalt, self.facts.salt.clone());
+            if !self.facts.module_salt.is_empty() {
+                inputs.text(InputName::ModuleSalt, self.facts.module_salt.clone());
+            }
             inputs.text(InputName::Architecture, stage.platform.to_string());
             for (at, layer) in layers.iter().enumerate() {
                 // An instruction names all that it was carried out over; what is none knows nothing
@@ -504,58 +532,6 @@ impl Planner<'_> {
     }
 }
 
-/// The steps of what is named.
-fn known(
-    all: &HashMap<String, Vec<StepIndex>>,
-    kind: &str,
-    name: &str,
-) -> Result<Vec<StepIndex>, UnknownBase> {
-    all.get(name).cloned().ok_or_else(|| unknown(format!("the {kind} `{name}`")))
-}
-
 fn unknown(what: String) -> UnknownBase {
     UnknownBase { what }
-}
-
-/// All that is written of a mount and can change what a command sees.
-fn mount_text(mount: &RunMount) -> String {
-    match mount {
-        RunMount::Bind { source, target, writable, from: _ } => {
-            format!("bind\0{source}\0{target}\0{writable}")
-        }
-        RunMount::Cache { id, target, source, sharing, mode, uid, gid, read_only, from: _ } => {
-            format!(
-                "cache\0{id}\0{target}\0{source}\0{sharing:?}\0{mode}\0{uid}\0{gid}\0{read_only}"
-            )
-        }
-        RunMount::Tmpfs { target, size } => format!("tmpfs\0{target}\0{size:?}"),
-        RunMount::Secret { id, target, env, required: _, mode, uid, gid } => {
-            format!("secret\0{id}\0{target:?}\0{env:?}\0{mode}\0{uid}\0{gid}")
-        }
-        RunMount::Checkpoint { target } => format!("checkpoint\0{target}"),
-    }
-}
-
-/// All that is written of a copy but for contents. What is downloaded is in by its digest.
-fn copy_text(copy: &Copy) -> String {
-    let mut text = String::new();
-    for source in &copy.sources {
-        match source {
-            dockerfile::CopySource::Path(path) => text.push_str(&format!("path\0{path}\0")),
-            dockerfile::CopySource::Heredoc { name, .. } => {
-                text.push_str(&format!("heredoc\0{name}\0"));
-            }
-            dockerfile::CopySource::Url { url } => text.push_str(&format!("url\0{url}\0")),
-            dockerfile::CopySource::Git { repository, reference, folder } => {
-                text.push_str(&format!("git\0{repository}\0{reference:?}\0{folder:?}\0"));
-            }
-        }
-    }
-    let Copy { destination, destination_is_folder, chown, chmod, link, parents, .. } = copy;
-    text.push_str(&format!(
-        "to\0{destination}\0{destination_is_folder}\0{chown:?}\0{chmod:?}\0{link}\0{parents}\0"
-    ));
-    let Copy { exclude, unpack, checksum, keep_git_dir, .. } = copy;
-    text.push_str(&format!("{exclude:?}\0{unpack:?}\0{checksum:?}\0{keep_git_dir}"));
-    text
 }

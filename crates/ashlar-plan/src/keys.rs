@@ -78,11 +78,11 @@ fn common(project: &Project, facts: &Facts) -> KeyInputs {
 
 pub(crate) struct Planner<'a> {
     project: &'a Project,
-    facts: &'a Facts,
-    order: &'a Order<'a>,
+    pub(crate) facts: &'a Facts,
+    pub(crate) order: &'a Order<'a>,
     pub(crate) plan: Plan,
     pub(crate) named: Named,
-    steps: Vec<Option<StepIndex>>,
+    pub(crate) steps: Vec<Option<StepIndex>>,
     /// For each module the modules of kind `deb` it depends on, directly or not, in order.
     debs: Vec<Arc<[usize]>>,
     bases: HashMap<String, (StepKey, Option<StepIndex>)>,
@@ -126,6 +126,7 @@ impl<'a> Planner<'a> {
                     let layers = names.filter_map(|name| self.named.modules.get(name.as_str()));
                     layers.flatten().copied().collect()
                 }
+                Kind::Image => self.image(place)?,
                 _ => {
                     self.module(place)?;
                     self.steps[place].into_iter().collect()
@@ -136,7 +137,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn add(&mut self, step: Step) -> StepIndex {
+    pub(crate) fn add(&mut self, step: Step) -> StepIndex {
         self.plan.steps.push(step);
         self.plan.steps.len() - 1
     }
@@ -354,36 +355,7 @@ impl<'a> Planner<'a> {
         Ok(steps)
     }
 
-    /// A base that an image begins with or reads. A folder is a step like the others then, which
-    /// keeps its files.
-    pub(crate) fn base_of_image(&mut self, name: &str) -> Result<(), PlanError> {
-        let (key, step) = self.base(name)?;
-        let step = match (step, self.facts.bases.get(name)) {
-            (Some(step), _) => step,
-            (None, Some(BaseFact::Tree(tree))) => {
-                let mut inputs = KeyInputs::default();
-                inputs.text(InputName::Format, FORMAT);
-                inputs.add(InputName::Source("tree".into()), Value::Tree(*tree));
-                // The same key as that of modules, which have it without a step.
-                self.add(Step {
-                    id: StepId { module: format!("base:{name}"), step: "base".to_owned() },
-                    work: Work::Unpack(name.to_owned()),
-                    key,
-                    inputs,
-                    layers: Vec::new(),
-                    sources: Vec::new(),
-                    depends: Vec::new(),
-                })
-            }
-            (None, _) => {
-                return Err(PlanError::Unknown { what: format!("files of the base `{name}`") });
-            }
-        };
-        self.named.bases.insert(name.to_owned(), vec![step]);
-        Ok(())
-    }
-
-    fn base(&mut self, name: &str) -> Result<(StepKey, Option<StepIndex>), PlanError> {
+    pub(crate) fn base(&mut self, name: &str) -> Result<(StepKey, Option<StepIndex>), PlanError> {
         if let Some(known) = self.bases.get(name) {
             return Ok(*known);
         }

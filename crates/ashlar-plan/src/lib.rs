@@ -27,14 +27,16 @@ mod keys;
 mod named;
 mod pins;
 mod step;
+mod texts;
+mod whole;
 mod why;
 
 pub use download::Download;
-pub use facts::{BaseFact, Commands, Facts, SourceFact};
+pub use facts::{BaseFact, Commands, Facts, ImageFact, SourceFact};
 pub use forecast::{Forecast, forecast, priorities, within};
 pub use graph::{GraphError, dot, find};
 pub use image::{
-    BaseImage, Files, ImageFacts, ImagePlan, ImageWork, UnknownBase, Want, plan_image,
+    BaseImage, Files, ImageFacts, ImagePlan, ImageWork, Part, UnknownBase, Want, plan_image,
 };
 pub use inputs::{Input, InputName, KeyInputs, Value};
 pub use keys::{FORMAT, PlanError, deb_dependencies, plan, tools_asked};

@@ -4,8 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use ashlar_recipe::{Base, Module, ModuleName, Project};
 
+use crate::image::{UnknownBase, steps_of_image};
 use crate::keys::Planner;
-use crate::{Facts, Plan, PlanError, StepIndex};
+use crate::whole::whole;
+use crate::{
+    BaseFact, FORMAT, Facts, InputName, KeyInputs, Plan, PlanError, Step, StepId, StepIndex, Value,
+    Work,
+};
 
 /// The steps that make what images name, the lowest layer first.
 #[derive(Clone, Debug, Default)]
@@ -88,11 +93,77 @@ fn said(kind: &str, name: &str, near: Option<&str>, all: &[&str]) -> String {
     format!("the project has no {kind} `{name}`: {advice}")
 }
 
+/// The steps of what is named.
+pub(crate) fn known(
+    all: &HashMap<String, Vec<StepIndex>>,
+    kind: &str,
+    name: &str,
+) -> Result<Vec<StepIndex>, UnknownBase> {
+    all.get(name).cloned().ok_or_else(|| UnknownBase { what: format!("the {kind} `{name}`") })
+}
+
 impl Named {
     /// Forgets no name, and knows the layers of a module besides.
     pub(crate) fn module(&mut self, name: &ModuleName, layers: Vec<StepIndex>) {
         let mut seen = HashSet::new();
         let layers = layers.into_iter().filter(|step| seen.insert(*step)).collect();
         self.modules.insert(name.to_string(), layers);
+    }
+}
+
+impl Planner<'_> {
+    /// Plans an image with the bases that it names, and gives the layers of its target.
+    pub(crate) fn image(&mut self, place: usize) -> Result<Vec<StepIndex>, PlanError> {
+        let module = self.order.modules[place];
+        let unknown = |what: String| PlanError::Unknown { what };
+        let known = self.facts.images.get(&module.name);
+        let known = known.ok_or_else(|| unknown(format!("image `{}`", module.name)))?;
+        for base in &known.bases {
+            self.base_of_image(base)?;
+        }
+        let name = module.name.as_str();
+        let first = self.plan.steps.len();
+        let (image, facts) = (&known.image, &known.facts);
+        let steps = steps_of_image(image, facts, name, &mut self.plan, &mut self.named);
+        let steps = steps.map_err(|error| unknown(format!("{} in `{name}`", error.what)))?;
+        self.plan.parts.extend(first..self.plan.steps.len());
+        let layers = steps.stages.get(image.target).cloned().unwrap_or_default();
+        let whole = whole(image, name, &layers, &self.plan);
+        let step = self.add(whole);
+        self.steps[place] = Some(step);
+        self.plan.modules.insert(module.name.clone(), step);
+        Ok(layers)
+    }
+
+    /// A base that an image begins with or reads. A folder is a step like the others then, which
+    /// keeps its files.
+    pub(crate) fn base_of_image(&mut self, name: &str) -> Result<(), PlanError> {
+        if self.named.bases.contains_key(name) {
+            return Ok(());
+        }
+        let (key, step) = self.base(name)?;
+        let step = match (step, self.facts.bases.get(name)) {
+            (Some(step), _) => step,
+            (None, Some(BaseFact::Tree(tree))) => {
+                let mut inputs = KeyInputs::default();
+                inputs.text(InputName::Format, FORMAT);
+                inputs.add(InputName::Source("tree".into()), Value::Tree(*tree));
+                // The same key as that of modules, which have it without a step.
+                self.add(Step {
+                    id: StepId { module: format!("base:{name}"), step: "base".to_owned() },
+                    work: Work::Unpack(name.to_owned()),
+                    key,
+                    inputs,
+                    layers: Vec::new(),
+                    sources: Vec::new(),
+                    depends: Vec::new(),
+                })
+            }
+            (None, _) => {
+                return Err(PlanError::Unknown { what: format!("files of the base `{name}`") });
+            }
+        };
+        self.named.bases.insert(name.to_owned(), vec![step]);
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Steps and the plan they form.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -121,7 +121,10 @@ impl Step {
     /// Whether it is carried out over layers that its key holds: an instruction of an image.
     #[must_use]
     pub fn is_instruction(&self) -> bool {
-        self.image().is_some_and(|work| !matches!(work, ImageWork::Layer { .. }))
+        self.image().is_some_and(|work| match work {
+            ImageWork::Run { .. } | ImageWork::Copy { .. } | ImageWork::Folder { .. } => true,
+            ImageWork::Layer { .. } | ImageWork::Downloads(_) | ImageWork::Whole { .. } => false,
+        })
     }
 
     /// Whether what it makes is a layer of an image that others made, and can stay where it is.
@@ -130,23 +133,10 @@ impl Step {
         self.image().is_some_and(|work| matches!(work, ImageWork::Layer { .. }))
     }
 
-    /// Whether people asked for what this step makes: the outputs of a module, or the layer of an
-    /// instruction.
-    #[must_use]
-    pub fn is_target(&self) -> bool {
-        match &self.work {
-            Work::Build(_) => true,
-            Work::Image(work) => {
-                !matches!(**work, ImageWork::Layer { .. } | ImageWork::Downloads(_))
-            }
-            _ => false,
-        }
-    }
-
     /// Whether this is the step that makes a module's outputs.
     #[must_use]
     pub fn is_build(&self) -> bool {
-        matches!(self.work, Work::Build(_))
+        matches!(self.work, Work::Build(_)) || matches!(self.image(), Some(ImageWork::Whole { .. }))
     }
 }
 
@@ -159,9 +149,20 @@ pub struct Plan {
     pub targets: Vec<StepIndex>,
     /// The build step of each module that is no group.
     pub modules: HashMap<ModuleName, StepIndex>,
+    /// The steps that nobody asked for by themselves: the instructions of images that are modules,
+    /// and below an image that is none all that it names.
+    pub parts: BTreeSet<StepIndex>,
 }
 
 impl Plan {
+    /// Whether people asked for what a step makes: the outputs of a module, or the layer of an
+    /// instruction.
+    #[must_use]
+    pub fn is_target(&self, step: StepIndex) -> bool {
+        let of = &self.steps[step];
+        (of.is_build() || of.is_instruction()) && !self.parts.contains(&step)
+    }
+
     /// The build steps whose outputs are laid over the root of a step, the lowest first: all
     /// modules it depends on, directly or through others, dependencies before dependents and
     /// otherwise in the order written.

@@ -35,7 +35,8 @@ pub use problem::{Place, Problem, Problems, nearest};
 pub use remote::{Layout, Remote, Token, Write, override_remotes, remote_variable};
 pub use resolve::{option_variable, project_remotes, resolve};
 pub use resolved::{
-    Base, Build, Kind, Module, ModuleName, OptionValue, Origin, Outputs, Phase, Project, Source,
+    Base, Build, ImageRecipe, Kind, Module, ModuleName, OptionValue, Origin, Outputs, Phase,
+    Project, Source,
 };
 pub use runs::{Declaration, LEARNED_FILE, RUNS_FILE, Runs};
 pub use schema::{cache_schema, module_schema, project_schema, run_schema};

@@ -3,6 +3,7 @@
 mod build;
 mod cache;
 mod graph;
+mod image;
 mod project;
 mod remote;
 mod shape;

@@ -42,7 +42,7 @@ pub(crate) fn default(kind: Kind, phase: usize) -> Option<&'static str> {
                 if [ -e \"$package\" ]; then mv \"$package\" \"$DESTDIR/\"; fi\n\
              done",
         ],
-        Kind::Script | Kind::Import | Kind::Group => ["", "", ""],
+        Kind::Script | Kind::Import | Kind::Image | Kind::Group => ["", "", ""],
     };
     commands.get(phase).copied().filter(|command| !command.is_empty())
 }

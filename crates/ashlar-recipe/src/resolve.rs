@@ -6,6 +6,7 @@ mod build;
 mod cache;
 pub(crate) mod check;
 mod graph;
+mod image;
 mod module;
 mod project;
 mod remote;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub(crate) use build::KINDS;
 pub(crate) use cache::cache as resolve_cache;
+pub(crate) use image::NETWORKS;
 pub(crate) use remote::remote_address;
 
 use crate::problem::{Problem, Problems, SHOWN};

@@ -205,6 +205,23 @@ pub struct Build {
     pub profiles: Vec<String>,
     /// For `kind = "deb"`: build options (`nocheck`, …), sorted.
     pub options: Vec<String>,
+    /// For `kind = "image"`: which image.
+    pub image: Option<ImageRecipe>,
+}
+
+/// The image that a module of kind `image` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRecipe {
+    /// The folder that `COPY` and `ADD` read from, relative to the project; `.` for the project.
+    pub context: PathBuf,
+    /// The Dockerfile, relative to the project.
+    pub dockerfile: PathBuf,
+    /// The stage; the last one when none is named.
+    pub target: Option<String>,
+    /// Values of `ARG`s.
+    pub args: BTreeMap<String, String>,
+    /// Whether commands have a network unless they say otherwise.
+    pub network: bool,
 }
 
 /// One script of a build.
@@ -233,6 +250,8 @@ pub enum Kind {
     Deb,
     /// The sources are the outputs.
     Import,
+    /// An image, made by a Dockerfile.
+    Image,
     /// Only a name for several modules.
     Group,
 }
@@ -249,6 +268,7 @@ impl Kind {
             Self::Meson => "meson",
             Self::Deb => "deb",
             Self::Import => "import",
+            Self::Image => "image",
             Self::Group => "group",
         }
     }

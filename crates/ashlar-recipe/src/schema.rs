@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::parse::RIGHTS;
-use crate::resolve::KINDS;
+use crate::resolve::{KINDS, NETWORKS};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -373,6 +373,20 @@ fn build() -> Value {
             ),
             ("profiles", texts("For kind `deb`: build profiles")),
             ("options", texts("For kind `deb`: build options, for instance `nocheck`")),
+            ("context", text("For kind `image`: the folder that COPY and ADD read from")),
+            (
+                "dockerfile",
+                text("For kind `image`: the Dockerfile; `Dockerfile` in the context when left out"),
+            ),
+            ("target", text("For kind `image`: the stage; the last one when left out")),
+            ("args", environment("For kind `image`: values of ARGs")),
+            (
+                "network",
+                json!({
+                    "description": "For kind `image`: which network commands have unless they say it",
+                    "enum": NETWORKS,
+                }),
+            ),
         ],
         &["kind"],
     )

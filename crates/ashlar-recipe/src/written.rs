@@ -234,6 +234,16 @@ pub struct Build {
     pub profiles: Option<At<Vec<Text>>>,
     /// `options`, for kind `deb`.
     pub options: Option<At<Vec<Text>>>,
+    /// `context`, for kind `image`.
+    pub context: Option<Text>,
+    /// `dockerfile`, for kind `image`.
+    pub dockerfile: Option<Text>,
+    /// `target`, for kind `image`.
+    pub target: Option<Text>,
+    /// `args`, for kind `image`.
+    pub args: Named<Text>,
+    /// `network`, for kind `image`.
+    pub network: Option<Text>,
 }
 
 /// `configure`, `compile` or `install`.

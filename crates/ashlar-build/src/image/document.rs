@@ -127,6 +127,17 @@ pub(super) fn encode(
     Value::Object(document).to_string().into_bytes()
 }
 
+/// What is kept of an image that is a module: its configuration, and its layers by their trees, or
+/// those of others by the SHA-256 of their archives.
+pub(super) fn whole(configuration: &Configuration, layers: Vec<Value>) -> Vec<u8> {
+    let mut document = Map::new();
+    document.insert("config".into(), config(configuration));
+    document.insert("layers".into(), Value::Array(layers));
+    let mut bytes = Value::Object(document).to_string().into_bytes();
+    bytes.push(b'\n');
+    bytes
+}
+
 fn config(of: &Configuration) -> Value {
     let mut config = Map::new();
     let mut put = |name: &str, value: Value| {

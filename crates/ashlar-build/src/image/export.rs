@@ -155,7 +155,22 @@ fn history(
             Some(ImageWork::Layer { base, .. }) => bases.get(*base),
             _ => None,
         });
-    let mut entries = Vec::new();
+    // What comes from the project has no history of its own.
+    let own: &[StepIndex] = &plan.instructions[lowest];
+    let named = plan.stages[lowest].iter().filter(|step| !own.contains(step));
+    let named = named.filter(|step| !plan.plan.steps[**step].is_foreign());
+    let mut entries: Vec<Entry> = named
+        .map(|step| {
+            let id = &plan.plan.steps[*step].id;
+            let created_by = match plan.plan.steps[*step].is_instruction() {
+                true => {
+                    id.step.split_once(": ").map_or(id.step.as_str(), |(_, text)| text).to_owned()
+                }
+                false => format!("FROM {id}"),
+            };
+            Entry { created_by, empty: empty.contains(step) }
+        })
+        .collect();
     for stage in chain.into_iter().rev() {
         for entry in &image.stages[stage].history {
             let step = entry.instruction.and_then(|at| plan.instructions[stage].get(at));

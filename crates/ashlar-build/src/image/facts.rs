@@ -73,6 +73,11 @@ pub struct Ingredients {
 }
 
 impl Ingredients {
+    /// All parts of the context that instructions read.
+    pub fn parts(&self) -> impl Iterator<Item = Tree> + '_ {
+        self.facts.context.values().filter_map(|digest| self.part(digest))
+    }
+
     /// The part of the context with this digest, when an instruction reads it.
     #[must_use]
     pub fn part(&self, digest: &Digest) -> Option<Tree> {
@@ -109,6 +114,9 @@ pub enum ImageFailure {
         /// Why not.
         source: std::io::Error,
     },
+    /// What a module says of its image is not so.
+    #[error("{0}")]
+    Recipe(String),
     /// The context cannot be used.
     #[error(transparent)]
     Context(#[from] ContextError),

@@ -12,6 +12,7 @@
 //! | `archive.rs` | archives that `ADD` unpacks |
 //! | `layer.rs` | changing a root, and the layer that makes the change |
 //! | `named.rs` | the modules and bases of a project that an image names |
+//! | `modules.rs` | modules of a project that are images |
 //! | `action.rs` | the action of a step |
 //! | `steps.rs` | what a step of an image sees and makes |
 //! | `pins.rs` | commands whose downloads are recorded or replayed |
@@ -35,6 +36,7 @@ mod document;
 mod export;
 mod facts;
 mod layer;
+mod modules;
 mod named;
 mod paths;
 mod pins;
@@ -50,6 +52,9 @@ pub use copy::CopyError;
 pub use document::native_platform;
 pub use export::{ExportError, Exported, Exporting, export};
 pub use facts::{Around, ImageFailure, Ingredients, Place, gather, parse_file};
+pub use modules::{
+    Elsewhere, ImageModule, bases_of, gather_modules, image_configuration, number, numbered,
+};
 pub use named::{NamedHere, named_configuration};
 pub use pins::Pinning;
 pub(crate) use pins::{Pinned, Ran, hide_proxy};

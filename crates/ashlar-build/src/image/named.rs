@@ -2,7 +2,7 @@
 
 use ashlar_dockerfile::{Base, Configuration, From, Image, Instruction, RunMount, Work};
 use ashlar_plan::{image_base, image_module};
-use ashlar_recipe::{ModuleName, Problem, Project};
+use ashlar_recipe::{Kind, ModuleName, Problem, Project};
 
 use super::document;
 
@@ -16,12 +16,22 @@ pub struct NamedHere {
 }
 
 /// The configuration that a module or a base of a project has for an image that begins with it.
+/// `images` gives those of modules that are images themselves.
 ///
 /// # Errors
 /// In words why an image cannot begin with it, nor read it.
-pub fn named_configuration(project: &Project, base: &Base) -> Result<Configuration, String> {
+pub fn named_configuration(
+    project: &Project,
+    images: &dyn Fn(&str) -> Option<Configuration>,
+    base: &Base,
+) -> Result<Configuration, String> {
     match base {
-        Base::Module(name) => image_module(project, name).map(|_| Configuration::default()),
+        Base::Module(name) => match image_module(project, name)?.build.kind {
+            Kind::Image => images(name).ok_or_else(|| {
+                format!("the module `{name}` is an image of which nothing is known")
+            }),
+            _ => Ok(Configuration::default()),
+        },
         Base::Debian(name) => image_base(project, name).map(|_| Configuration::default()),
         Base::Scratch | Base::Stage(_) | Base::Image { .. } => Ok(Configuration::default()),
     }

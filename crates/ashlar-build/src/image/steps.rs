@@ -88,6 +88,9 @@ impl Engine<'_> {
                 "the downloads of an instruction below are not recorded yet".to_owned(),
             ));
         }
+        if let ImageWork::Whole { configuration, layers } = work {
+            return self.whole_image(step, configuration, layers, results);
+        }
         if let ImageWork::Downloads(run) = work {
             let made = self.downloads(&run.gets)?;
             return Ok(self.internal("downloads", &made, made.clone()));
@@ -125,7 +128,9 @@ impl Engine<'_> {
                 }
                 copy(written, &from, &got, &below, self.store).map_err(refused)?
             }
-            ImageWork::Layer { .. } | ImageWork::Downloads(_) => Tree::default(),
+            ImageWork::Layer { .. } | ImageWork::Downloads(_) | ImageWork::Whole { .. } => {
+                Tree::default()
+            }
         };
         let made = Kept { digest: put(self.store, &made.encode())?, tree: made };
         Ok(action::made(step, "image files", made))

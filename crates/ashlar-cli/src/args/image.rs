@@ -15,7 +15,8 @@ pub enum Image {
         ashlar image build --push 127.0.0.1:5000/tools:latest .\n  \
         ashlar image build --output oci:out --output docker-archive:tools.tar -t tools:1 .\n  \
         ashlar image build --secret id=token,src=token.txt --network default .\n  \
-        ashlar image build --network default --pin .")]
+        ashlar image build --network default --pin .\n  \
+        ashlar image build --module images/router --push 127.0.0.1:5000/router:1")]
     Build(Build),
     /// Say what would be done for each instruction, how long it would take and what would move,
     /// without building or fetching anything but the lists of files.
@@ -74,9 +75,18 @@ pub struct Which {
     /// Speak plain HTTP to registries that are not on this machine.
     #[arg(long)]
     pub plain_http: bool,
+    /// The image that a module of kind `image` is, instead of one that is told by the other
+    /// arguments.
+    #[arg(
+        short,
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["context", "file", "target", "build_args", "platform", "network", "pin"]
+    )]
+    pub module: Option<String>,
     /// The folder that COPY and ADD read from.
-    #[arg(value_name = "CONTEXT")]
-    pub context: PathBuf,
+    #[arg(value_name = "CONTEXT", required_unless_present = "module")]
+    pub context: Option<PathBuf>,
 }
 
 /// The network of commands.

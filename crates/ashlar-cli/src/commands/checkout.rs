@@ -18,6 +18,11 @@ pub fn run(globals: &Globals, args: &Checkout) -> Result<Exit, Failed> {
         return Err(Failed::usage(format!("{name} is a group: it has no files"))
             .help("check out its members one by one"));
     };
+    if plan.steps[*index].image().is_some() {
+        return Err(Failed::usage(format!("{name} is an image: its files lie in layers")).help(
+            format!("`ashlar image build --module {name} --output rootfs:DIR` writes them"),
+        ));
+    }
     let key = plan.steps[*index].key;
     let lacks = |what: &str| {
         Failed::new(Exit::BuildFailed, format!("{name} {what}"))

@@ -17,6 +17,10 @@ pub fn run(globals: &Globals, args: &Shell) -> Result<Exit, Failed> {
     let Some(index) = plan.modules.get(&name).copied() else {
         return Err(Failed::usage(format!("{name} is a group: it has no sandbox")));
     };
+    if plan.steps[index].image().is_some() {
+        return Err(Failed::usage(format!("{name} is an image: each instruction has its sandbox"))
+            .help(format!("`ashlar image shell --module {name} --at LINE` opens one")));
+    }
     let show = Show::new(globals, &session.store);
     let cancel = Cancel::new();
     let tell = |event: Event| show.event(event);

@@ -7,6 +7,7 @@ mod keys;
 mod machines;
 mod modules;
 mod pins;
+mod recipes;
 mod shared;
 
 use std::collections::BTreeMap;

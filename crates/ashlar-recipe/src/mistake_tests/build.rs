@@ -29,7 +29,7 @@ kind = "bazel"
 modules/b.toml:2:8: there is no kind `bazel`
   kind = "bazel"
          ^^^^^^^
-  help: kinds are `script`, `make`, `autotools`, `cmake`, `meson`, `deb`, `import` and `group`
+  help: kinds are `script`, `make`, `autotools`, `cmake`, `meson`, `deb`, `import`, `image` and `group`
 "#,
     );
 }
@@ -55,12 +55,12 @@ steps = ["x"]
         r#"modules/a.toml:1:1: the module does not say of which kind it is
   description = "x"
   ^
-  help: write `[build]` and below it `kind = "…"`: `script`, `make`, `autotools`, `cmake`, `meson`, `deb`, `import` and `group`
+  help: write `[build]` and below it `kind = "…"`: `script`, `make`, `autotools`, `cmake`, `meson`, `deb`, `import`, `image` and `group`
 
 modules/b.toml:1:1: the module does not say of which kind it is
   [build]
   ^^^^^^^
-  help: write `[build]` and below it `kind = "…"`: `script`, `make`, `autotools`, `cmake`, `meson`, `deb`, `import` and `group`
+  help: write `[build]` and below it `kind = "…"`: `script`, `make`, `autotools`, `cmake`, `meson`, `deb`, `import`, `image` and `group`
 "#,
     );
 }

@@ -52,6 +52,11 @@ pub(crate) const KEYS: [Keys; 5] = [
             "timeout",
             "profiles",
             "options",
+            "context",
+            "dockerfile",
+            "target",
+            "args",
+            "network",
         ],
     },
     Keys { table: "[outputs]", known: &["expect", "overlap", "main", "derived", "extra"] },
@@ -126,6 +131,11 @@ fn build(r: &mut Reader<'_>, value: Value<'_>) -> Option<Build> {
             "timeout" => build.timeout = r.text("timeout", value),
             "profiles" => build.profiles = r.texts("profiles", value),
             "options" => build.options = r.texts("options", value),
+            "context" => build.context = r.text("context", value),
+            "dockerfile" => build.dockerfile = r.text("dockerfile", value),
+            "target" => build.target = r.text("target", value),
+            "args" => build.args = r.named("args", value, Reader::text),
+            "network" => build.network = r.text("network", value),
             _ => r.unknown(&key, &KEYS[2], ELSEWHERE),
         }
     }

@@ -1,13 +1,13 @@
 //! How a module is built: the kind, and its phases.
 
-use super::{Pen, check};
+use super::{Pen, check, image};
 use crate::phases;
 use crate::problem::{enumerate, nearest};
 use crate::resolved::{Build, Kind, Phase};
 use crate::written::{self, Command, Span};
 
 /// All kinds.
-pub(crate) const KINDS: [Kind; 8] = [
+pub(crate) const KINDS: [Kind; 9] = [
     Kind::Script,
     Kind::Make,
     Kind::Autotools,
@@ -15,6 +15,7 @@ pub(crate) const KINDS: [Kind; 8] = [
     Kind::Meson,
     Kind::Deb,
     Kind::Import,
+    Kind::Image,
     Kind::Group,
 ];
 
@@ -38,13 +39,14 @@ pub(super) fn kind(build: Option<&written::Build>, pen: &mut Pen<'_>) -> Option<
     found
 }
 
-pub(super) fn resolve(kind: Kind, written: written::Build, pen: &mut Pen<'_>) -> Build {
+pub(super) fn resolve(kind: Kind, mut written: written::Build, pen: &mut Pen<'_>) -> Build {
     let kind_span = written.kind.as_ref().map_or(written.span, |kind| kind.span);
+    let image = image::resolve(kind, &mut written, pen);
     let timeout = written.timeout.and_then(|text| {
         let found = check::timeout(&text.value);
         let help = "for instance `90s`, `30m` or `1h30m`";
         match kind {
-            Kind::Group | Kind::Import => {
+            Kind::Group | Kind::Import | Kind::Image => {
                 runs_nothing(kind, "timeout", text.span, pen);
                 None
             }
@@ -91,7 +93,9 @@ pub(super) fn resolve(kind: Kind, written: written::Build, pen: &mut Pen<'_>) ->
             let help = "write `steps = [\"…\"]`";
             pen.wrong(kind_span, "the script has no steps", help);
         }
-        (Kind::Group | Kind::Import, Some(steps)) => runs_nothing(kind, "steps", steps.span, pen),
+        (Kind::Group | Kind::Import | Kind::Image, Some(steps)) => {
+            runs_nothing(kind, "steps", steps.span, pen);
+        }
         (_, Some(steps)) => {
             let message = format!("a module of kind `{}` has no `steps`", kind.as_str());
             let help = "replace `configure`, `compile` or `install` with a text, or take kind \
@@ -100,12 +104,16 @@ pub(super) fn resolve(kind: Kind, written: written::Build, pen: &mut Pen<'_>) ->
         }
         (_, None) => {}
     }
-    Build { kind, phases, timeout, profiles, options }
+    Build { kind, phases, timeout, profiles, options, image }
 }
 
 fn runs_nothing(kind: Kind, key: &str, span: Span, pen: &mut Pen<'_>) {
     let message = format!("a module of kind `{}` has no `{key}`", kind.as_str());
-    pen.wrong(span, message, "it runs no commands");
+    let help = match kind {
+        Kind::Image => "what is run stands in its Dockerfile",
+        _ => "it runs no commands",
+    };
+    pen.wrong(span, message, help);
 }
 
 /// The script of a phase: what is written, or the default of the kind.
@@ -125,7 +133,7 @@ fn phase(
             if kind == Kind::Deb { phases::deb(&command, profiles, options) } else { command }
         });
     };
-    if matches!(kind, Kind::Group | Kind::Import) {
+    if matches!(kind, Kind::Group | Kind::Import | Kind::Image) {
         runs_nothing(kind, name, written.span, pen);
         return None;
     }

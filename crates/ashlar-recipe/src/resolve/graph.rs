@@ -1,7 +1,7 @@
 //! All modules together: names, dependencies, cycles.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use super::project::Head;
 use super::{Notes, module};
@@ -71,8 +71,12 @@ impl Graph {
         for (number, module) in self.written.iter().enumerate() {
             edges.push(self.edges(number, module, notes));
         }
-        for cycle in cycles(&edges) {
-            notes.add(self.cycle(&cycle));
+        let cycles = cycles(&edges);
+        for cycle in &cycles {
+            notes.add(self.cycle(cycle));
+        }
+        if cycles.is_empty() {
+            self.images(&edges, notes);
         }
         let mut modules = Vec::with_capacity(self.names.len());
         for ((name, edges), written) in self.names.iter().zip(&edges).zip(self.written) {
@@ -82,6 +86,40 @@ impl Graph {
             }
         }
         modules
+    }
+
+    /// Images are laid over nothing: only other images and groups depend on them.
+    fn images(&self, edges: &[Vec<Edge>], notes: &mut Notes) {
+        let is = |number: usize, kind: &str| {
+            let build = self.written[number].build.as_ref();
+            build.and_then(|build| build.kind.as_ref()).is_some_and(|text| text.value == kind)
+        };
+        for number in 0..edges.len() {
+            if is(number, "image") || is(number, "group") {
+                continue;
+            }
+            for (direct, span) in &edges[number] {
+                // Groups stand for what they depend on.
+                let (mut left, mut seen) = (vec![*direct], HashSet::from([*direct]));
+                while let Some(at) = left.pop() {
+                    if is(at, "group") {
+                        left.extend(
+                            edges[at].iter().map(|(to, _)| *to).filter(|to| seen.insert(*to)),
+                        );
+                    } else if is(at, "image") {
+                        let message = format!(
+                            "`{}` is an image, and `{}` is none",
+                            self.names[at], self.names[number]
+                        );
+                        let problem = Problem::new(message)
+                            .at(&self.written[number].file, *span, "")
+                            .help("leave it out: only images and groups depend on images");
+                        notes.add(problem);
+                        break;
+                    }
+                }
+            }
+        }
     }
 
     /// The number of a module that is named somewhere.

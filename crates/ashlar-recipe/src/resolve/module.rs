@@ -28,21 +28,32 @@ pub(super) fn resolve(
     let env_span = written.env.first().map(|(name, _)| name.span);
     let salt_span = written.salt.as_ref().map(|salt| salt.span);
     let source_span = written.sources.first().map(|source| source.span);
+    let builds_nothing = matches!(kind, Kind::Group | Kind::Import | Kind::Image);
+    let no_sources = matches!(kind, Kind::Group | Kind::Image);
     let refused = [
-        ("base", base_span, matches!(kind, Kind::Group | Kind::Import)),
+        ("base", base_span, builds_nothing),
         ("depends", first(&written.depends), kind == Kind::Import),
-        ("tools", first(&written.tools), matches!(kind, Kind::Group | Kind::Import)),
-        ("uses", first(&written.uses), matches!(kind, Kind::Group | Kind::Import)),
-        ("env", env_span, matches!(kind, Kind::Group | Kind::Import)),
+        ("tools", first(&written.tools), builds_nothing),
+        ("uses", first(&written.uses), builds_nothing),
+        ("env", env_span, builds_nothing),
         ("salt", salt_span, kind == Kind::Group),
-        ("source", source_span, kind == Kind::Group),
-        ("outputs", outputs_span(written.outputs.as_ref()), kind == Kind::Group),
+        ("source", source_span, no_sources),
+        ("outputs", outputs_span(written.outputs.as_ref()), no_sources),
     ];
     for (key, span, refused) in refused {
         if let (Some(span), true) = (span, refused) {
             let message = format!("a module of kind `{}` has no `{key}`", kind.as_str());
-            let help = match kind {
-                Kind::Group => "a group has only `description` and `depends`",
+            let help = match (kind, key) {
+                (Kind::Image, "base") => "its Dockerfile says what it begins with",
+                (Kind::Image, "source") => {
+                    "`context` names the folder of its files; what comes from elsewhere is a module \
+                     of its own, for `COPY --from=module:NAME`"
+                }
+                (Kind::Image, "env" | "uses") => "values for its ARGs stand in `args` of `[build]`",
+                (Kind::Image, _) => {
+                    "an image has only `description`, `depends`, `salt` and `[build]`"
+                }
+                (Kind::Group, _) => "a group has only `description` and `depends`",
                 _ => "an import has only `description`, `salt`, `source` and `outputs`",
             };
             pen.wrong(span, message, help);
@@ -50,7 +61,7 @@ pub(super) fn resolve(
     }
 
     let base = match kind {
-        Kind::Group | Kind::Import => None,
+        Kind::Group | Kind::Import | Kind::Image => None,
         _ => base(written.base, kind_span, head, &mut pen),
     };
     let on_debian = base.as_ref().is_none_or(|base| {

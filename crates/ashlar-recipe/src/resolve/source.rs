@@ -15,7 +15,7 @@ pub(super) fn resolve(
 ) -> Vec<Source> {
     let needs_one = match kind {
         Kind::Make | Kind::Autotools | Kind::Cmake | Kind::Meson | Kind::Deb | Kind::Import => true,
-        Kind::Script | Kind::Group => false,
+        Kind::Script | Kind::Image | Kind::Group => false,
     };
     if needs_one && written.is_empty() {
         let message = format!("a module of kind `{}` needs a source", kind.as_str());

@@ -161,7 +161,7 @@ fn write(
     if targets.is_empty() {
         return Ok(());
     }
-    let exported = export(store, &job.made.image, &job.plan, &job.made.bases, &found, &how)
+    let exported = export(store, &job.made.image, &job.plan, &job.bases, &found, &how)
         .map_err(|error| Failed::new(Exit::Store, ashlar_build::chain(&error)))?;
     let layers: Arc<dyn LayerSource> = Arc::new(Layers(Arc::clone(store)));
     let warn = |text: String| job.show.event(Event::Warning(text));

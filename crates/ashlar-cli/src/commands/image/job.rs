@@ -7,25 +7,25 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ashlar_build::{
-    Around, BuildContext, Building, Engine, Event, ImagePlace, Ingredients, NamedHere, Origins,
-    Remotes, Trees, gather,
+    Around, BuildContext, Building, Engine, Event, ImageModule, ImagePlace, Ingredients, NamedHere,
+    Origins, Remotes, Trees, bases_of, find_project, gather, number_images, numbered_images,
 };
 use ashlar_dockerfile::{Base, Platform};
 use ashlar_execute::{Cancel, Jobs, Sandbox, SandboxOptions, Secret};
 use ashlar_object::{Digest, Tree};
-use ashlar_plan::{Below, Facts, ImagePlan, Plan, Want, plan_below, plan_image};
+use ashlar_plan::{Below, Facts, ImagePlan, Plan, Want, find, plan_below, plan_image};
 use ashlar_recipe::Project;
-use ashlar_remote::artifact::Access;
-use ashlar_remote::{Credentials, ImageOptions, ImagePlaces};
-use ashlar_store::{StatCache, Watch};
+use ashlar_remote::ImagePlaces;
+use ashlar_store::{ResolvedImage, StatCache, Watch};
 
 use super::above::Above;
 use super::pins::Pinned;
 use crate::args::Globals;
 use crate::args::image::{Network, Which};
 use crate::exit::{Exit, Failed};
+use crate::images;
 use crate::show::Show;
-use crate::wiring::{Session, owner_base, with_fetcher};
+use crate::wiring::{Ground, Session, owner_base, with_fetcher};
 use crate::workspace::Workspace;
 
 /// An image with its plan.
@@ -36,6 +36,11 @@ pub struct Job {
     pub plan: ImagePlan,
     /// What people call the image, and its steps in histories.
     pub name: String,
+    /// The base images of the run, and its contexts, as the plan numbers them.
+    pub bases: Vec<Arc<ResolvedImage>>,
+    pub contexts: Vec<BuildContext>,
+    /// The modules below it that are images.
+    modules: Vec<ImageModule>,
     pub project: Project,
     pub facts: Facts,
     /// The project, when the image names something of it.
@@ -51,72 +56,34 @@ pub struct Job {
 impl Job {
     /// Reads and plans an image. Of bases only configurations are fetched.
     pub fn open(globals: &Globals, which: &Which, want: Want) -> Result<Self, Failed> {
-        let here = |path: &Path| {
-            std::path::absolute(globals.project.join(path))
-                .map_err(|e| Failed::usage(format!("{}: {e}", path.display())))
+        let (space, asked) = match &which.module {
+            Some(name) => of_module(globals, which, name)?,
+            None => of_context(globals, which)?,
         };
-        let context = here(&which.context)?;
-        if !context.is_dir() {
-            return Err(Failed::usage(format!("{} is no folder", which.context.display()))
-                .help("the context is the folder that COPY and ADD read from; `.` is this one"));
-        }
-        let file = match &which.file {
-            Some(file) => here(file)?,
-            None => context.join("Dockerfile"),
-        };
-        let space = Workspace::at(globals, &context)?;
-        let options = ImageOptions {
-            access: Access {
-                insecure: which.plain_http,
-                credentials: Credentials::from_environment(),
-                ..Access::default()
-            },
-            offline: globals.offline,
-            store: Some(Arc::clone(&space.store)),
-        };
-        let images = ImagePlaces::new(options);
         let show = Show::of(globals, &space.store, "instruction");
-        let stat = space.store.stat_cache(&context);
-        let platform = platform(which)?;
-        let args = build_args(&which.build_args)?;
-        let shown = shown(&file, &context);
-        let called = |path: &Path| self::shown(path, &context);
-        let pinned = Pinned::open(which, &file, here, called, &args)?;
-        let place = ImagePlace {
-            context: &context,
-            file: &file,
-            name: &shown,
-            target: which.target.as_deref(),
-            args: &args,
-            platform: platform.clone(),
-            registry: which.registry.as_deref(),
-            network: which.network == Network::Default,
-            pins: pinned.as_ref().map(|pinned| (pinned.file.as_path(), &pinned.pins)),
-        };
-        let digest = |path: &Path, meta: &std::fs::Metadata| stat.digest_file(path, meta);
-        let warn = |text: String| show.event(Event::Warning(text));
-        let watch = Watch { warn: &warn, ..Watch::NOBODY };
-        let above = Above::new(globals, &space);
-        let named = |base: &Base| above.named(base);
-        let around = Around { images: &images, digest: &digest, watch: &watch, named: &named };
-        let made = gather(&place, &around);
-        let session = above.session()?;
-        let made = made?;
+        let Asked { context, shown, images, mut made, session, mut modules, stat, name, pinned } =
+            asked;
         for warning in &made.image.warnings {
-            warn(warning.problem.message.clone());
+            show.event(Event::Warning(warning.problem.message.clone()));
         }
-        let name = which.tag.clone().unwrap_or_else(|| default_name(&context));
+        let name = which.tag.clone().unwrap_or(name);
         let mut facts = Facts::default();
         if let Some(session) = &session {
-            let NamedHere { modules, bases } = &made.named;
+            let NamedHere { modules: named, bases } = &made.named;
+            let mut bases = bases.clone();
+            bases.extend(bases_of(&modules));
             let tell = |text: String| show.remark(&text);
-            let lock = session.complete_lock_below(modules, bases, &tell)?;
-            facts = session.facts_below(lock, modules, bases)?;
+            let lock = session.complete_lock_below(named, &bases, &tell)?;
+            facts = session.facts_below(lock, named, &bases)?;
+            number_images(&mut modules, Some(&mut made), &mut facts);
         }
         let below = below(session.as_ref(), &facts, &made.named)?;
-        facts.contexts = vec![context];
+        facts.contexts.push(context.clone());
         let plan = plan_image(&made.image, &made.facts, &name, want, below)
             .map_err(|error| Failed::usage(format!("{shown}: {error}")))?;
+        let (mut bases, mut contexts) = numbered_images(&modules);
+        bases.extend(made.bases.iter().cloned());
+        contexts.push(BuildContext { folder: context, tree: made.context.clone() });
         let disk = OnceLock::new();
         let project =
             session.as_ref().map_or_else(|| project(name.clone()), |one| one.project.clone());
@@ -126,6 +93,9 @@ impl Job {
             made,
             plan,
             name,
+            bases,
+            contexts,
+            modules,
             project,
             facts,
             session,
@@ -137,12 +107,110 @@ impl Job {
     }
 }
 
+/// An image that is asked for, read and not planned yet.
+struct Asked {
+    context: PathBuf,
+    /// What people call its Dockerfile.
+    shown: String,
+    images: ImagePlaces,
+    made: Ingredients,
+    session: Option<Session>,
+    /// The modules below it that are images.
+    modules: Vec<ImageModule>,
+    stat: StatCache,
+    name: String,
+    pinned: Option<Pinned>,
+}
+
 /// The steps of what an image names of the project.
 fn below(session: Option<&Session>, facts: &Facts, named: &NamedHere) -> Result<Below, Failed> {
     match session {
         None => Ok(Below::default()),
         Some(session) => Ok(plan_below(&session.project, facts, &named.modules, &named.bases)?),
     }
+}
+
+/// The image of a Dockerfile and a context.
+fn of_context(globals: &Globals, which: &Which) -> Result<(Workspace, Asked), Failed> {
+    let here = |path: &Path| {
+        std::path::absolute(globals.project.join(path))
+            .map_err(|e| Failed::usage(format!("{}: {e}", path.display())))
+    };
+    let written = which.context.as_deref().unwrap_or(Path::new("."));
+    let context = here(written)?;
+    if !context.is_dir() {
+        return Err(Failed::usage(format!("{} is no folder", written.display()))
+            .help("the context is the folder that COPY and ADD read from; `.` is this one"));
+    }
+    let file = match &which.file {
+        Some(file) => here(file)?,
+        None => context.join("Dockerfile"),
+    };
+    let space = Workspace::at(globals, &context)?;
+    let images = images::places(&space.store, globals.offline, which.plain_http);
+    let stat = space.store.stat_cache(&context);
+    let args = build_args(&which.build_args)?;
+    let shown = shown(&file, &context);
+    let called = |path: &Path| self::shown(path, &context);
+    let pinned = Pinned::open(which, &file, here, called, &args)?;
+    let place = ImagePlace {
+        context: &context,
+        file: &file,
+        name: &shown,
+        target: which.target.as_deref(),
+        args: &args,
+        platform: platform(which)?,
+        registry: which.registry.as_deref(),
+        network: which.network == Network::Default,
+        pins: pinned.as_ref().map(|pinned| (pinned.file.as_path(), &pinned.pins)),
+    };
+    let digest = |path: &Path, meta: &std::fs::Metadata| stat.digest_file(path, meta);
+    let show = Show::of(globals, &space.store, "instruction");
+    let warn = |text: String| show.event(Event::Warning(text));
+    let watch = Watch { warn: &warn, ..Watch::NOBODY };
+    let above = Above::new(globals, &space, &images);
+    let named = |base: &Base| above.named(base);
+    let around = Around { images: &images, digest: &digest, watch: &watch, named: &named };
+    let made = gather(&place, &around);
+    let (session, modules) = above.end()?;
+    let made = made?;
+    let name = default_name(&context);
+    Ok((space, Asked { context, shown, images, made, session, modules, stat, name, pinned }))
+}
+
+/// The image that a module is.
+fn of_module(globals: &Globals, which: &Which, name: &str) -> Result<(Workspace, Asked), Failed> {
+    let folder = find_project(&globals.project)?;
+    let space = Workspace::at(globals, &folder)?;
+    let session = Session::load(Ground::of(globals, Arc::clone(&space.store), folder)?)?;
+    let module = Arc::clone(find(&session.project, name)?);
+    let Some(recipe) = &module.build.image else {
+        let kind = module.build.kind.as_str();
+        return Err(Failed::usage(format!(
+            "the module `{name}` is no image, but of kind `{kind}`"
+        ))
+        .help("`ashlar build` builds it; `ashlar list` shows all modules"));
+    };
+    let images = images::places(&space.store, globals.offline, which.plain_http);
+    let targets = std::slice::from_ref(&module.name);
+    let mut modules = images::gather(&session, targets, &[], &images)?;
+    let at = modules.iter().position(|one| one.name == module.name);
+    let own = at.map(|at| modules.remove(at));
+    let own =
+        own.ok_or_else(|| Failed::usage(format!("nothing is known of the image `{name}`")))?;
+    let stat = space.store.stat_cache(&own.context);
+    let asked = Asked {
+        context: own.context,
+        shown: recipe.dockerfile.display().to_string(),
+        images,
+        made: own.made,
+        session: Some(session),
+        modules,
+        stat,
+        name: name.to_owned(),
+        pinned: None,
+    };
+    Ok((space, asked))
 }
 
 /// How steps of an image are run.
@@ -182,11 +250,8 @@ impl Job {
         let tell = |event: Event| self.show.event(event);
         let building = Building {
             images: &self.images,
-            bases: self.made.bases.clone(),
-            contexts: vec![BuildContext {
-                folder: self.space.root.clone(),
-                tree: self.made.context.clone(),
-            }],
+            bases: self.bases.clone(),
+            contexts: self.contexts.clone(),
             secrets: how.secrets,
             caches: store.path().join("caches"),
             grace: how.grace,
@@ -226,9 +291,12 @@ impl Job {
         Ok(())
     }
 
-    /// A source or base of the project as it is on disk.
+    /// What of the project went into a key, as it is on disk.
     pub fn on_disk(&self, digest: &Digest) -> Option<Tree> {
         let session = self.session.as_ref()?;
+        if let Some(part) = self.modules.iter().find_map(|module| module.made.part(digest)) {
+            return Some(part);
+        }
         self.disk.get_or_init(|| session.trees_on_disk()).get(digest).cloned()
     }
 

@@ -200,7 +200,7 @@ impl List<'_> {
             if let Some((base, layer)) = base_layer(self.job, *step)
                 && got.insert(*step)
             {
-                let image = self.job.made.bases.get(base);
+                let image = self.job.bases.get(base);
                 let layer = image.and_then(|image| image.layers.get(layer));
                 bytes += layer.map_or(0, |layer| layer.digest.size);
             }
@@ -215,7 +215,7 @@ impl List<'_> {
         let ninety = |step: StepIndex| self.timing(step).map(|timing| timing.ninety);
         let all = forecast(plan, run, &median, workers);
         let instructions: BTreeSet<StepIndex> =
-            run.iter().filter(|step| plan.steps[**step].is_target()).copied().collect();
+            run.iter().filter(|step| plan.is_target(**step)).copied().collect();
         let guessed = instructions.iter().filter(|s| self.guesses.contains_key(s)).count();
         let never = instructions.iter().filter(|step| median(**step).is_none()).count();
         let elapsed_90 = forecast(plan, run, &ninety, workers).elapsed;

@@ -87,7 +87,8 @@ pub fn base_layer(job: &Job, step: StepIndex) -> Option<(usize, usize)> {
         ImageWork::Run { .. }
         | ImageWork::Downloads(_)
         | ImageWork::Copy { .. }
-        | ImageWork::Folder { .. } => None,
+        | ImageWork::Folder { .. }
+        | ImageWork::Whole { .. } => None,
     }
 }
 
