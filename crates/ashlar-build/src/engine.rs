@@ -193,7 +193,8 @@ impl Engine<'_> {
                 };
                 recorded = ran.recorded;
                 let finished = ran.finished;
-                let checkpoints = self.keep_checkpoints(&prepared.action, &begun, &finished)?;
+                let checkpoints =
+                    self.keep_checkpoints(&prepared.action, &begun, &finished, &prepared.secrets)?;
                 let skipped =
                     || Ended { checkpoints: checkpoints.clone(), ..Ended::skipped(started) };
                 let failed = |failure| Ended {

@@ -368,11 +368,12 @@ impl Planner<'_> {
         Ok(steps)
     }
 
-    /// What a layer is called in keys and by people.
+    /// What a layer is called in keys and by people: by its place, because which of two lies over
+    /// the other decides whose file is seen.
     fn layer_name(&self, layer: StepIndex, number: usize) -> String {
         let step = &self.plan.steps[layer];
         match step.work {
-            Work::Build(_) => format!("module {}", step.id.module),
+            Work::Build(_) => format!("layer {number}, module {}", step.id.module),
             _ => format!("layer {number}"),
         }
     }

@@ -5,12 +5,12 @@
 //! and a number that counts the times. No step leads to it, so it is never a hit; remotes take it as
 //! any other result, so another machine goes on from it. The one with the highest number counts.
 
-use ashlar_execute::{Checkpoint, Finished, Kept, Mounted, Outcome, Request, View};
+use ashlar_execute::{Checkpoint, Finished, Kept, Mounted, Outcome, Request, Secret, View};
 use ashlar_object::{ActionResult, CanonicalHasher, Digest, Tree};
 use ashlar_store::{Found, put};
 
 use crate::engine::{Engine, since};
-use crate::event::Failure;
+use crate::event::{Event, Failure};
 use crate::origin::Trust;
 use crate::remotes::{Ears, IN_A_ROW};
 
@@ -104,6 +104,7 @@ impl Engine<'_> {
         action: &Digest,
         begun: &Begun,
         finished: &Finished,
+        secrets: &[(String, Secret)],
     ) -> Result<Vec<Left>, Failure> {
         let mut all = Vec::new();
         for Folder { at, next, began } in &begun.folders {
@@ -111,6 +112,14 @@ impl Engine<'_> {
             else {
                 continue;
             };
+            if let Some((id, path)) = self.find_secret(secrets, &kept.tree)? {
+                // It would go to remotes as any other result.
+                (self.tell)(Event::Warning(format!(
+                    "the secret `{id}` is in {at}/{path}: this checkpoint is not kept, and the \
+                     command begins where it began this time"
+                )));
+                continue;
+            }
             // A command that fails after it went on may do so because of what it found: a file that
             // was half written when it was stopped. It begins anew the next time.
             let poisoned = began.is_some() && matches!(finished.outcome, Outcome::Failed(_));

@@ -409,45 +409,50 @@ impl Engine<'_> {
         })
     }
 
-    /// Why a layer is not kept that has a secret in it. What is shorter than [`SHORTEST`] is found
-    /// everywhere, and not looked for.
+    /// Why a layer is not kept that has a secret in it.
     pub(crate) fn kept_secret(
         &self,
         secrets: &[(String, Secret)],
         kept: &Kept,
     ) -> Result<Option<Failure>, Failure> {
+        let Some((id, path)) = self.find_secret(secrets, &kept.tree)? else { return Ok(None) };
+        Ok(Some(Failure::Error {
+            message: format!("the secret `{id}` is in /{path}: the layer is not kept"),
+            advice: Some(
+                "let the command read the secret and write it nowhere; files under /tmp are kept too"
+                    .to_owned(),
+            ),
+            kind: ErrorKind::Build,
+        }))
+    }
+
+    /// A secret whose bytes are in a file, and in which one. What is shorter than [`SHORTEST`] is
+    /// found everywhere, and not looked for.
+    pub(crate) fn find_secret(
+        &self,
+        secrets: &[(String, Secret)],
+        tree: &Tree,
+    ) -> Result<Option<(String, String)>, Failure> {
         let trimmed = secrets.iter().map(|(id, secret)| (id, secret.bytes().trim_ascii()));
         let wanted: Vec<_> = trimmed.filter(|(_, bytes)| bytes.len() >= SHORTEST).collect();
         if wanted.is_empty() {
             return Ok(None);
         }
         let mut files = Vec::new();
-        kept.tree.walk(|entry| {
+        tree.walk(|entry| {
             if let Node::File(file) = entry.node {
                 files.push((entry.path.to_string(), file.digest));
             }
         });
         for (path, digest) in files {
-            let Some(mut content) = self.store.open(&digest)? else { continue };
+            // Each is looked for in a pass of its own: there is mostly one.
             for (id, secret) in &wanted {
-                // Each is looked for in a pass of its own: there is mostly one.
+                let Some(mut content) = self.store.open(&digest)? else { break };
                 let found = contains(&mut *content, secret)
                     .map_err(|e| Failure::store(format!("{path} cannot be read: {e}")))?;
                 if found {
-                    return Ok(Some(Failure::Error {
-                        message: format!("the secret `{id}` is in /{path}: the layer is not kept"),
-                        advice: Some(
-                            "let the command read the secret and write it nowhere; files under /tmp \
-                             are kept too"
-                                .to_owned(),
-                        ),
-                        kind: ErrorKind::Build,
-                    }));
+                    return Ok(Some(((*id).clone(), path)));
                 }
-                content = match self.store.open(&digest)? {
-                    Some(content) => content,
-                    None => break,
-                };
             }
         }
         Ok(None)

@@ -120,6 +120,11 @@ fn secrets_are_seen_and_never_kept() {
         context.write(&format!("RUN --mount=type=secret,id=token {kept}\n"));
         told(&secret).exits(1).says("the secret `token` is in /");
     }
+    context.write(
+        "RUN --mount=type=checkpoint,target=/build --mount=type=secret,id=token \
+         cat /run/secrets/token > /build/left; exit 1\n",
+    );
+    told(&secret).exits(1).says("the secret `token` is in /build/left");
     let all = context.0.blobs();
     let holds = |path: &std::path::PathBuf| {
         let bytes = std::fs::read(path).unwrap();

@@ -138,6 +138,22 @@ fn a_group_stands_for_its_members() {
 }
 
 #[test]
+fn which_member_of_a_group_lies_over_the_other_is_in_the_key() {
+    let context = project("COPY --from=module:both /usr/share/who /who\n");
+    for name in ["under", "over"] {
+        let steps =
+            format!("'mkdir -p $DESTDIR/usr/share && echo {name} > $DESTDIR/usr/share/who'");
+        context.0.module(name, &format!("[build]\nkind = \"script\"\nsteps = [{steps}]\n"));
+    }
+    let both = |depends: &str| {
+        context.0.module("both", &format!("depends = [{depends}]\n[build]\nkind = \"group\"\n"));
+        context.file(&[], "who")
+    };
+    assert_eq!(both("\"under\", \"over\""), "over\n");
+    assert_eq!(both("\"over\", \"under\""), "under\n");
+}
+
+#[test]
 fn commands_that_ask_know_modules_too() {
     let context = project(LINES);
     let asked =
