@@ -24,7 +24,7 @@ const ALIGNMENT: usize = 4096;
 /// Bytes from which on a file is large: below it, waiting for the disk costs more than pages do.
 const LARGE: u64 = 128 << 10;
 
-/// [`CHUNK`] bytes at an address from which the kernel can write directly.
+/// 256 KiB at an address from which the kernel can write directly.
 #[derive(Debug, Default)]
 pub struct Buffer {
     bytes: Vec<u8>,

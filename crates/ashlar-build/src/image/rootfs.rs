@@ -38,6 +38,7 @@ pub fn write_rootfs(
     }
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(failed(parent))?;
     let beside = tempfile::Builder::new()
         .prefix(".ashlar-rootfs.")
         .tempdir_in(parent)

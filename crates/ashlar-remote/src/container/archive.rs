@@ -41,6 +41,7 @@ pub(super) fn write(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    std::fs::create_dir_all(folder).map_err(failed("make", folder))?;
     let mut out = Half::begin(folder)?;
     let mut names: HashMap<Digest, String> = HashMap::new();
     for blob in &composed.blobs {

@@ -64,6 +64,7 @@ pub(super) fn write(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    fs::create_dir_all(parent).map_err(failed("make", parent))?;
     let made = tempfile::Builder::new()
         .prefix(HALF)
         .permissions(Permissions::from_mode(0o777))

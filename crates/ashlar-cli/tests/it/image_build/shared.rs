@@ -63,7 +63,7 @@ fn an_image_at_a_registry_is_the_base_of_another() {
 fn others_read_what_is_written() {
     let context = Context::new("RUN echo one > /one && ln /one /two && rm /bin/dd\nUSER 7\n");
     for how in ["gzip", "zstd"] {
-        let layout = context.beside(how);
+        let layout = context.beside(&format!("out/{how}"));
         let output = format!("oci:{}:1", layout.display());
         context.build(&["--output", &output, "--compression", how]).good();
         let copied = context.beside(&format!("{how}.copied"));
@@ -73,13 +73,14 @@ fn others_read_what_is_written() {
             .expect("skopeo is installed");
         assert!(done.success(), "{how}");
     }
-    let archive = format!("docker-archive:{}:tools:1", context.beside("tools.tar").display());
+    let archive =
+        format!("docker-archive:{}:tools:1", context.beside("made/with/it/tools.tar").display());
     context.build(&["--output", &archive]).good();
     let said = std::process::Command::new("skopeo")
         .args([
             "inspect",
             "--config",
-            &format!("docker-archive:{}", context.beside("tools.tar").display()),
+            &format!("docker-archive:{}", context.beside("made/with/it/tools.tar").display()),
         ])
         .output()
         .unwrap();
