@@ -111,10 +111,14 @@ impl ImageWork {
         }
     }
 
-    /// Whether it goes on where it was stopped.
+    /// Whether it goes on where it was stopped. A command that is recorded begins with nothing, so
+    /// that all that it downloads is seen.
     #[must_use]
     pub fn goes_on(&self) -> bool {
-        let Self::Run { run, .. } = self else { return false };
+        let Self::Run { run, network, .. } = self else { return false };
+        if matches!(network, Access::Recorded(_)) {
+            return false;
+        }
         run.mounts.iter().any(|mount| matches!(mount, RunMount::Checkpoint { .. }))
     }
 
@@ -470,7 +474,7 @@ impl Planner<'_> {
         let of = &self.image.stages[stage];
         let text = of.instructions.get(place).map_or("", |instruction| &instruction.text);
         let platform = of.platform.to_string();
-        let mut command = pins::pinned_command(self.image, stage, platform, text, run);
+        let mut command = pins::pinned_command(self.image, (stage, place), platform, text, run);
         let Some(known) = pins.runs.get(&command.id) else {
             pins::unknown_downloads(inputs);
             return Access::Recorded(Arc::new(command));

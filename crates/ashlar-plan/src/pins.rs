@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use ashlar_dockerfile::{Base, Image, Run};
+use ashlar_dockerfile::{Base, Image, Instruction, Run, Work};
 use ashlar_object::{CanonicalHasher, StepKey};
 use ashlar_recipe::{Pin, PinnedRun};
 
@@ -50,17 +50,19 @@ pub struct PinnedCommand {
 const DOWNLOADS: &str = "downloads";
 
 /// A command as files of pins know it, without downloads. Its id is made of what decides what it
-/// asks for: what its stage begins with, the platform, the command itself and its variables; not of
-/// the instructions between, which are edited while the versions of packages are to stay.
+/// asks for: what its stage begins with, the platform, the command itself, its variables, folder and
+/// user, and how many that are the same stand before it; not of the other instructions between, which
+/// are edited while the versions of packages are to stay. `place` is the number of its stage and its
+/// own there.
 #[must_use]
 pub fn pinned_command(
     image: &Image,
-    stage: usize,
+    place: (usize, usize),
     platform: String,
     text: &str,
     run: &Run,
 ) -> PinnedCommand {
-    let from = begins_with(image, stage);
+    let from = begins_with(image, place.0);
     let mut hasher = CanonicalHasher::new("ashlar pinned command");
     hasher.text(&from).text(&platform).number(run.arguments.len() as u64);
     for argument in &run.arguments {
@@ -70,13 +72,43 @@ pub fn pinned_command(
     if let Some(script) = &run.script {
         hasher.text(&script.path).text(&script.content);
     }
+    hasher.number(run.env.len() as u64);
     for (name, value) in &run.env {
         hasher.text(name).text(value);
     }
+    hasher.text(&run.directory).text(user(run));
+    hasher.number(alike_before(image, place, run));
     let id = StepKey(hasher.finish()).to_string();
     let id = id.get(..16).unwrap_or(&id).to_owned();
     let run = PinnedRun { from, platform, command: text.to_owned(), gets: Vec::new() };
     PinnedCommand { id, run }
+}
+
+fn user(run: &Run) -> &str {
+    run.user.as_deref().unwrap_or("root")
+}
+
+/// How many commands that are the same stand before one, in its stage and those that lie below it:
+/// what such a command asks for may depend on what it found.
+fn alike_before(image: &Image, place: (usize, usize), run: &Run) -> u64 {
+    let is_alike = |one: &Instruction| match &one.work {
+        Work::Run(other) => {
+            (&other.arguments, &other.script, &other.env, &other.directory, user(other))
+                == (&run.arguments, &run.script, &run.env, &run.directory, user(run))
+        }
+        _ => false,
+    };
+    let (mut count, mut below) = (0, Some(place));
+    while let Some((stage, end)) = below
+        && let Some(stage) = image.stages.get(stage)
+    {
+        count += stage.instructions.iter().take(end).filter(|one| is_alike(one)).count() as u64;
+        below = match stage.base {
+            Base::Stage(other) => Some((other, usize::MAX)),
+            _ => None,
+        };
+    }
+    count
 }
 
 /// What a stage begins with, through other stages.
@@ -165,5 +197,44 @@ impl ImagePlan {
             todo.extend(steps[step].needs().filter(|need| seen.insert(*need)));
         }
         (0..steps.len()).filter(|s| seen.contains(s) && is_one(*s) && !needs_one[*s]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ashlar_dockerfile::{Configuration, Platform, Request, evaluate, parse};
+
+    use super::*;
+
+    #[test]
+    fn the_same_words_elsewhere_are_another_command() {
+        let text = "FROM debian:12 AS one\nWORKDIR /a\nRUN get\nRUN get\nWORKDIR /b\nRUN get\n\
+                    USER me\nRUN get\nFROM one AS two\nUSER root\nRUN get\nFROM debian:12\n\
+                    WORKDIR /a\nCOPY --from=two /x .\nRUN get\n";
+        let dockerfile = parse("Dockerfile", text).unwrap();
+        let platform = Platform::linux("amd64");
+        let request = Request {
+            target: None,
+            args: &Default::default(),
+            platform: platform.clone(),
+            build_platform: platform,
+        };
+        let image = evaluate(&dockerfile, &request, &mut |_| Ok(Configuration::default())).unwrap();
+        let mut ids = Vec::new();
+        for (number, stage) in image.stages.iter().enumerate() {
+            for (place, one) in stage.instructions.iter().enumerate() {
+                if let Work::Run(run) = &one.work {
+                    let platform = stage.platform.to_string();
+                    let command = pinned_command(&image, (number, place), platform, &one.text, run);
+                    ids.push(command.id);
+                }
+            }
+        }
+        let last = ids.pop().unwrap();
+        assert_eq!(last, ids[0], "stages that are alike share what they download");
+        let count = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!((ids.len(), count), (5, 5));
     }
 }
