@@ -176,8 +176,8 @@ pub fn gather(place: &Place<'_>, around: &Around<'_>) -> Result<Ingredients, Ima
         true => {
             let mut ignored = ignored(place)?;
             // What is written down of a build is no input of it.
-            let file = place.pins.and_then(|(file, _)| file.strip_prefix(place.context).ok());
-            if let Some(path) = file.and_then(Path::to_str) {
+            let file = place.pins.and_then(|(file, _)| within(file, place.context));
+            if let Some(path) = file.as_deref().and_then(Path::to_str) {
                 ignored.leave_out(path);
             }
             context(place.context, &ignored, around.digest)?
@@ -240,6 +240,13 @@ pub fn gather(place: &Place<'_>, around: &Around<'_>) -> Result<Ingredients, Ima
         return Err(refused(place, wrong));
     }
     Ok(Ingredients { image, facts, bases, context: tree, named })
+}
+
+/// Where in a folder a file lies or would lie, however both are spelt.
+fn within(file: &Path, folder: &Path) -> Option<PathBuf> {
+    let parent = file.parent()?.canonicalize().ok()?;
+    let path = parent.join(file.file_name()?);
+    Some(path.strip_prefix(folder.canonicalize().ok()?).ok()?.to_owned())
 }
 
 /// What is wrong in a Dockerfile, with its text.
@@ -345,5 +352,28 @@ impl Bases<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_found_within_a_folder_however_both_are_spelt() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir_all(root.join("context/sub")).unwrap();
+        std::fs::create_dir(root.join("other")).unwrap();
+        std::os::unix::fs::symlink("context", root.join("link")).unwrap();
+        let found = |file: &str, context: &str| within(&root.join(file), &root.join(context));
+        let is = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(found("context/my.pins", "context"), is("my.pins"));
+        assert_eq!(found("other/../context/my.pins", "context"), is("my.pins"));
+        assert_eq!(found("context/sub/../my.pins", "context"), is("my.pins"));
+        assert_eq!(found("context/sub/my.pins", "link"), is("sub/my.pins"));
+        assert_eq!(found("link/my.pins", "context/sub/.."), is("my.pins"));
+        assert_eq!(found("other/my.pins", "context"), None);
+        assert_eq!(found("none/my.pins", "context"), None);
     }
 }
