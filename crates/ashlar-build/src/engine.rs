@@ -107,7 +107,10 @@ impl Engine<'_> {
         let step = &self.plan.steps[index];
         let mut ended =
             self.try_run(step, index, results, again, held, shared).unwrap_or_else(|failure| {
-                let (outcome, failure) = (StepOutcome::Failed, Some(failure));
+                // What was stopped on the way to the command did not fail.
+                let failure = Some(failure).filter(|failure| *failure != Failure::Stopped);
+                let outcome =
+                    if failure.is_some() { StepOutcome::Failed } else { StepOutcome::Skipped };
                 Ended { outcome, failure, ..Ended::skipped(started) }
             });
         if ended.took.is_zero() && ended.outcome != StepOutcome::Hit {

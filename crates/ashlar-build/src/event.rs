@@ -58,6 +58,8 @@ pub enum Failure {
         /// How many more paths there are.
         more: usize,
     },
+    /// It was stopped, by a signal or the end of the run's time, before its command began.
+    Stopped,
     /// It could not be tried: a source cannot be had, the sandbox does not come up, ….
     Error {
         /// What went wrong, with its causes.
@@ -109,6 +111,7 @@ impl std::fmt::Display for Failure {
                 }
                 Ok(())
             }
+            Self::Stopped => f.write_str("it was stopped before its command began"),
             Self::Error { message, .. } => f.write_str(message),
         }
     }

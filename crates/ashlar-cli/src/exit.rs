@@ -321,7 +321,8 @@ pub fn exit_of(failure: &Failure) -> Exit {
         Failure::Exit(_)
         | Failure::TimedOut(_)
         | Failure::Unmatched(_)
-        | Failure::Unkeepable(_) => Exit::BuildFailed,
+        | Failure::Unkeepable(_)
+        | Failure::Stopped => Exit::BuildFailed,
         Failure::Overlap { .. } => Exit::Usage,
         Failure::Error { kind, .. } => match kind {
             ErrorKind::Build => Exit::BuildFailed,

@@ -30,7 +30,7 @@ pub use parse::{
     MODULE_LIMIT, PROJECT_FILE, module_name_of, parse_cache, parse_module, parse_project,
     parse_runs,
 };
-pub use pins::{PINNED_FIELDS, PINS_FILE, Pin, PinnedRun, Pins};
+pub use pins::{PINNED_FIELDS, PINS_FILE, Pin, PinnedRun, Pins, without_credentials};
 pub use problem::{Place, Problem, Problems, nearest};
 pub use remote::{Layout, Remote, Token, Write, override_remotes, remote_variable};
 pub use resolve::{option_variable, project_remotes, resolve};

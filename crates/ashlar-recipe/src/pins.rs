@@ -274,10 +274,29 @@ impl WrittenGet {
             if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
                 return Err(format!("{url}: `{name}` is no plain text"));
             }
+            if name == "location" && without_credentials(&value) != value {
+                return Err(format!("{url}: `{name}` has credentials in it"));
+            }
             fields.insert(name.to_owned(), value);
         }
         Ok(Pin { url, head, status, sha256, size, fields })
     }
+}
+
+/// An address without the user name and password in it; a relative one has none.
+#[must_use]
+pub fn without_credentials(address: &str) -> String {
+    let is_scheme = |before: &str| {
+        before.strip_suffix(':').is_some_and(|scheme| !scheme.contains(['/', '?', '#']))
+    };
+    let Some((before, rest)) = address.split_once("//") else { return address.to_owned() };
+    if !before.is_empty() && !is_scheme(before) {
+        return address.to_owned();
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{before}//{host}{path}")
 }
 
 fn is_hex(text: &str) -> bool {
@@ -344,5 +363,22 @@ mod tests {
         assert!(wrong("http://a.test/y", "http://a.test/\\\"x\\\"").1.contains("twice"));
         assert!(wrong(", status = 404", "").1.contains("`sha256`"));
         assert!(wrong("get = [", "get = [[").0 > 0);
+        let moved = "status = 404, location = \"http://me:secret@a.test/\"";
+        assert!(wrong("status = 404", moved).1.contains("`location` has credentials"));
+    }
+
+    #[test]
+    fn credentials_are_taken_out_of_addresses_of_any_form() {
+        for (with, without) in [
+            ("http://me:secret@a.test/x@y", "http://a.test/x@y"),
+            ("https://me@a.test?x=@", "https://a.test?x=@"),
+            ("//me:s@cret@a.test#@", "//a.test#@"),
+            ("ftp://a.test/@", "ftp://a.test/@"),
+            ("/to/http://me@a.test", "/to/http://me@a.test"),
+            ("?to=http://me@a.test", "?to=http://me@a.test"),
+            ("me@a.test", "me@a.test"),
+        ] {
+            assert_eq!(without_credentials(with), without);
+        }
     }
 }

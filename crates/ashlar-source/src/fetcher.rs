@@ -281,11 +281,17 @@ impl<'a> Fetcher<'a> {
         Ok(Recorder::new(proxies.clone(), self.downloads()?))
     }
 
-    /// Brings what was recorded into the store, from where it was recorded.
+    /// Brings what was recorded into the store, from where it was recorded, as long as `go_on` says
+    /// so.
     ///
     /// # Errors
     /// When something is not what it was, or offline when the store lacks something.
-    pub fn fetch_pinned(&self, gets: &[Pin], proxies: &Proxies) -> Result<(), PinError> {
+    pub fn fetch_pinned(
+        &self,
+        gets: &[Pin],
+        proxies: &Proxies,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), PinError> {
         let digest = |pin: &Pin| Digest::from_hex(pin.sha256.as_ref()?, pin.size?).ok();
         let all: Vec<Digest> = gets.iter().filter_map(digest).collect();
         let missing = self.store.missing(&all).map_err(SourceError::from)?;
@@ -297,7 +303,7 @@ impl<'a> Fetcher<'a> {
             let what = gets.iter().filter(lacks).map(|pin| pin.url.clone()).collect();
             return Err(SourceError::Offline { what }.into());
         }
-        fetch_again(gets, proxies, &self.downloads()?, self.store)
+        fetch_again(gets, proxies, &self.downloads()?, self.store, go_on)
     }
 
     /// The folder for what is on its way.

@@ -24,7 +24,7 @@ pub use error::SourceError;
 pub use fetcher::{Fetcher, Recall, Remember};
 pub use git::GitError;
 pub use patch::{Patch, PatchError};
-pub use pin::{Answers, PinError, Proxies, Recorder, Replayer, serve};
+pub use pin::{Answers, PinError, Proxies, Recorder, Replayer, percent_decoded, serve};
 pub use project::{
     DigestFile, Globs, Inputs, ProjectError, digest_file, files_matching, find_patches, inputs,
     keep_path, path_tree, tracked,

@@ -16,6 +16,8 @@
 //! | `action.rs` | the action of a step |
 //! | `steps.rs` | what a step of an image sees and makes |
 //! | `pins.rs` | commands whose downloads are recorded or replayed |
+//! | `pinning.rs` | the file that is written as they are recorded |
+//! | `secret_text.rs` | secrets in what is written down or said of downloads |
 //! | `alike.rs` | what an edited instruction is expected to take |
 //! | `cache_mount.rs` | folders that outlive builds |
 //! | `checkpoint.rs` | what stopped commands leave for the same command to go on with |
@@ -39,8 +41,10 @@ mod layer;
 mod modules;
 mod named;
 mod paths;
+mod pinning;
 mod pins;
 mod rootfs;
+mod secret_text;
 pub(crate) mod select;
 mod steps;
 pub(crate) mod workdir;
@@ -56,7 +60,7 @@ pub use modules::{
     Elsewhere, ImageModule, bases_of, gather_modules, image_configuration, number, numbered,
 };
 pub use named::{NamedHere, named_configuration};
-pub use pins::Pinning;
+pub use pinning::Pinning;
 pub(crate) use pins::{Pinned, Ran, hide_proxy};
 pub use rootfs::write_rootfs;
 pub use steps::{BuildContext, Building};

@@ -1,11 +1,8 @@
 //! Running a command whose downloads are pinned: it has a proxy instead of a network, which records
 //! what comes or replays what was recorded.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use ashlar_execute::{
     Entrance, ExecuteError, Finished, GATEWAY_PORT, Gateway, Kept, Network, Outcome, Request,
@@ -13,11 +10,13 @@ use ashlar_execute::{
 };
 use ashlar_object::{CanonicalHasher, Command, Digest, File, Meta, Node, StepKey, Tree};
 use ashlar_plan::{Access, KeyInputs, PinnedCommand, Step};
-use ashlar_recipe::{Pin, PinnedRun, Pins};
-use ashlar_source::{Answers, PinError, Proxies, Replayer, serve};
+use ashlar_recipe::{Pin, PinnedRun};
+use ashlar_source::{Answers, PinError, Replayer, serve};
 use ashlar_store::put;
 
 use super::action;
+use super::pinning::Pinning;
+use super::secret_text::{hidden, in_secret};
 use crate::engine::Engine;
 use crate::event::{ErrorKind, Failure};
 use crate::failure::chain;
@@ -37,78 +36,6 @@ const VARIABLES: [&str; 8] = [
 
 /// Those that tell which hosts are reached without it.
 const DIRECT: [&str; 2] = ["no_proxy", "NO_PROXY"];
-
-/// A file of pins that is written as commands are recorded.
-pub struct Pinning {
-    file: PathBuf,
-    shown: String,
-    proxies: Proxies,
-    recorded: Mutex<BTreeMap<String, PinnedRun>>,
-}
-
-impl Pinning {
-    /// The file, what people call it, and the machine's own way to the network.
-    #[must_use]
-    pub fn new(file: PathBuf, shown: String, proxies: Proxies) -> Self {
-        Self { file, shown, proxies, recorded: Mutex::default() }
-    }
-
-    /// What this run recorded.
-    #[must_use]
-    pub fn recorded(&self) -> BTreeMap<String, PinnedRun> {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, PinnedRun>> {
-        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds what a command downloaded to the file. Commands that are the same and begin with the
-    /// same share a block.
-    fn add(&self, id: &str, mut run: PinnedRun) -> Result<(), Failure> {
-        let mut recorded = self.lock();
-        if let Some(known) = recorded.get(id) {
-            for pin in &known.gets {
-                if !run.gets.iter().any(|new| (&new.url, new.head) == (&pin.url, pin.head)) {
-                    run.gets.push(pin.clone());
-                }
-            }
-            run.gets.sort();
-        }
-        // Read again: other runs may have written to it.
-        let mut pins = match std::fs::read_to_string(&self.file) {
-            Ok(text) => Pins::parse(&self.shown, &text)
-                .map_err(|problems| Failure::project(problems.to_string()))?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Pins::default(),
-            Err(e) => return Err(self.unusable("read", &e)),
-        };
-        pins.runs.insert(id.to_owned(), run.clone());
-        let folder = self.file.parent().unwrap_or(std::path::Path::new("."));
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::Builder::new().permissions(mode()).tempfile_in(folder)?;
-            file.write_all(pins.to_text().as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&self.file).map_err(|e| e.error)?;
-            Ok(())
-        };
-        write().map_err(|e| self.unusable("write", &e))?;
-        recorded.insert(id.to_owned(), run);
-        Ok(())
-    }
-
-    fn unusable(&self, doing: &str, error: &std::io::Error) -> Failure {
-        Failure::Error {
-            message: format!("cannot {doing} {}: {error}", self.file.display()),
-            advice: None,
-            kind: ErrorKind::Project,
-        }
-    }
-}
-
-/// Everybody may read it, as far as the user's mask allows.
-fn mode() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o666)
-}
 
 /// What is to be done around a command that is pinned.
 pub(crate) struct Pinned {
@@ -221,8 +148,14 @@ impl Ran {
 impl Engine<'_> {
     /// Has the contents of downloads in the store, as a tree of files called by their digests.
     pub(crate) fn downloads(&self, gets: &[Pin]) -> Result<Kept, Failure> {
-        self.fetcher.fetch_pinned(gets, &self.pinning()?.proxies).map_err(not_again)?;
+        let go_on = || self.goes_on();
+        self.fetcher.fetch_pinned(gets, self.pinning()?.proxies(), &go_on).map_err(not_again)?;
         self.contents(gets)
+    }
+
+    /// Whether neither a signal nor the end of its time stops the run.
+    fn goes_on(&self) -> bool {
+        !self.cancel.is_cancelled() && !self.is_over()
     }
 
     fn pinning(&self) -> Result<&Pinning, Failure> {
@@ -254,6 +187,17 @@ impl Engine<'_> {
         request: &Request,
         pinned: &Pinned,
     ) -> Result<Ran, Failure> {
+        let hidden = |failure| hidden(failure, &pinned.secrets);
+        let ran = self.run_with_proxy(step, request, pinned).map_err(hidden)?;
+        Ok(Ran { failure: ran.failure.map(hidden), ..ran })
+    }
+
+    fn run_with_proxy(
+        &self,
+        step: &Step,
+        request: &Request,
+        pinned: &Pinned,
+    ) -> Result<Ran, Failure> {
         let gets = &pinned.command.run.gets;
         if !pinned.record {
             let replayer = Replayer::new(gets, self.store);
@@ -262,9 +206,9 @@ impl Engine<'_> {
             return Ok(Ran { finished, failure, recorded: None });
         }
         let pinning = self.pinning()?;
-        let recorder = self.fetcher.recorder(&pinning.proxies, &step.id.to_string())?;
+        let recorder = self.fetcher.recorder(pinning.proxies(), &step.id.to_string())?;
         let finished = self.answered(request, pinned, &recorder)?;
-        let go_on = || !self.cancel.is_cancelled();
+        let go_on = || self.goes_on();
         let mut ran = Ran { finished, failure: None, recorded: None };
         match ran.finished.outcome {
             Outcome::Succeeded(_) => match recorder.finish(self.store, &go_on) {
@@ -327,7 +271,7 @@ impl Engine<'_> {
                 "the content of {url} is not in the store any more"
             )));
         }
-        let shown = &self.pinning()?.shown;
+        let shown = self.pinning()?.shown();
         let unknown = unknown(&troubles.of_unknown(), shown);
         Ok(match outcome {
             Outcome::Succeeded(_) => unknown.or_else(|| refused(&troubles.of_refused())),
@@ -414,7 +358,8 @@ fn not_again(error: PinError) -> Failure {
     match error {
         PinError::Source(error) => error.into(),
         PinError::Changed { .. } | PinError::Gone { .. } => build_failure(chain(&error), UPDATE),
-        PinError::Failed { .. } | PinError::Different { .. } | PinError::Stopped { .. } => {
+        PinError::Stopped { .. } => Failure::Stopped,
+        PinError::Failed { .. } | PinError::Different { .. } => {
             Failure::Error { message: chain(&error), advice: None, kind: ErrorKind::Build }
         }
     }
@@ -428,17 +373,4 @@ fn with_code(code: i32, failure: Failure) -> Failure {
         }
         other => other,
     }
-}
-
-/// Why downloads are not written down that have a secret in them.
-fn in_secret(secrets: &[(String, Secret)], gets: &[Pin]) -> Option<Failure> {
-    secrets.iter().find_map(|(id, secret)| {
-        let text = std::str::from_utf8(secret.bytes()).ok()?.trim();
-        let has = |pin: &&Pin| pin.url.contains(text) || pin.answer().contains(text);
-        let wanted = text.len() >= super::steps::SHORTEST;
-        gets.iter().find(has).filter(|_| wanted).map(|_| {
-            let message = format!("the secret `{id}` is in an address that would be recorded");
-            build_failure(message, "pass it in a field of the request, which is not recorded")
-        })
-    })
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use ashlar_object::Digest;
 use ashlar_recipe::Pin;
@@ -12,19 +12,21 @@ use ashlar_store::Store;
 
 use super::ask::Asked;
 use super::download::{Download, Stop};
-use super::record::{PinError, fetch};
+use super::record::{PinError, begin};
 use super::upstream::Proxies;
 use crate::SourceError;
 
 /// How many are asked for at once.
 const AT_ONCE: usize = 4;
 
-/// Brings the contents of downloads into the store, those that it lacks.
+/// Brings the contents of downloads into the store, those that it lacks, as long as `go_on` says
+/// so.
 pub(crate) fn fetch_again(
     gets: &[Pin],
     proxies: &Proxies,
     scratch: &Path,
     store: &dyn Store,
+    go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), PinError> {
     let mut wanted: BTreeMap<Digest, Vec<&Pin>> = BTreeMap::new();
     for pin in gets {
@@ -41,8 +43,8 @@ pub(crate) fn fetch_again(
             let mut last = Ok(());
             // What was got under several addresses may still be at one of them.
             for pin in wanted.get(digest).into_iter().flatten() {
-                last = one(pin, digest, proxies, scratch, store);
-                if last.is_ok() {
+                last = one(pin, digest, proxies, scratch, store, go_on);
+                if matches!(last, Ok(()) | Err(PinError::Stopped { .. })) {
                     break;
                 }
             }
@@ -70,13 +72,24 @@ fn one(
     proxies: &Proxies,
     scratch: &Path,
     store: &dyn Store,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<(), PinError> {
     let file =
         tempfile::tempfile_in(scratch).map_err(SourceError::io("create a file in", scratch))?;
-    let (download, stop) = (Download::new(file), Stop::default());
+    let (download, stop) = (Arc::new(Download::new(file)), Arc::new(Stop::default()));
     let asked = Asked { url: pin.url.clone(), ..Asked::default() };
     let failed = |why: String| PinError::Failed { url: pin.url.clone(), why };
-    let got = fetch(&asked, proxies, &download, &stop).map_err(failed)?;
+    begin(asked, proxies.clone(), Arc::clone(&download), Arc::clone(&stop))
+        .map_err(|e| failed(e.to_string()))?;
+    let got = loop {
+        if !go_on() {
+            stop.set();
+            return Err(PinError::Stopped { url: pin.url.clone() });
+        }
+        if let Some(end) = download.ended() {
+            break end.map_err(failed)?;
+        }
+    };
     let head = download.head(&stop).map_err(|e| failed(e.to_string()))?.map_err(failed)?;
     if head.status >= 300 {
         return Err(PinError::Gone { url: pin.url.clone(), status: head.status });

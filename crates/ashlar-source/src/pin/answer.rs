@@ -74,6 +74,11 @@ pub(super) fn send(
             write_body(out, body, part.start, Some(count), false, stop)
         }
         None => {
+            if head.status == 204 {
+                // It ends with its head, whatever that says.
+                write_head(out, asked, 204, reason(204), &text, None)?;
+                return out.flush();
+            }
             let said = if head.status >= 300 { Some(0) } else { length };
             let pieces = said.is_none() && !asked.head && !asked.old;
             if head.status == 200 {

@@ -16,7 +16,7 @@ pub struct Asked {
     pub(super) head: bool,
     /// Whether the connection is closed after the answer.
     pub(super) close: bool,
-    /// Whether it speaks HTTP/1.0, which knows no pieces.
+    /// Whether it speaks HTTP/1.0, which knows no pieces; its connections are always closed.
     pub(super) old: bool,
     pub(super) range: Option<String>,
     pub(super) if_range: Option<String>,
@@ -105,7 +105,7 @@ pub(super) fn read(from: &mut impl BufRead) -> std::io::Result<Came> {
             "authorization" => asked.authorization = Some(value),
             "connection" | "proxy-connection" => {
                 let value = value.to_ascii_lowercase();
-                asked.close = value.contains("close") || (asked.old && value != "keep-alive");
+                asked.close |= value.contains("close");
             }
             "content-length" if value != "0" => {
                 return Ok(Came::Refused(400, format!("{method} {} with content", asked.url)));

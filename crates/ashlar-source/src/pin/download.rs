@@ -101,6 +101,13 @@ impl Download {
         state.end.clone()
     }
 
+    /// Whether asking again may give something else: it failed, or is an error of who asked.
+    pub(super) fn may_differ(&self) -> bool {
+        let state = self.lock();
+        let refused = state.head.as_ref().is_some_and(|head| head.status >= 400);
+        refused || matches!(state.end, Some(Err(_)))
+    }
+
     /// Whether it has failed.
     pub(super) fn failed(&self) -> bool {
         matches!(self.lock().end, Some(Err(_)))

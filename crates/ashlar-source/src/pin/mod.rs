@@ -37,4 +37,4 @@ pub(crate) use again::fetch_again;
 pub use record::{PinError, Recorder};
 pub use replay::Replayer;
 pub use serve::{Answers, serve};
-pub use upstream::Proxies;
+pub use upstream::{Proxies, percent_decoded};

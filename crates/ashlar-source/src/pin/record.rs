@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Error;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,10 +76,15 @@ pub enum PinError {
     Source(#[from] SourceError),
 }
 
-/// What is asked for: address, whether only the head, and which form of it.
-type Key = (String, bool, Option<String>);
+/// What is asked for: address, whether only the head, which form of it, and as whom: the digest
+/// of what was said of that.
+type Key = (String, bool, Option<String>, Option<Digest>);
 
-/// Answers from the network, once for each address.
+/// Downloads, each with how many were begun before it.
+type Begun = BTreeMap<Key, (usize, Arc<Download>)>;
+
+/// Answers from the network, once for each address; an error is asked for again, and what came
+/// last is recorded.
 #[derive(Debug)]
 pub struct Recorder {
     proxies: Proxies,
@@ -87,7 +93,8 @@ pub struct Recorder {
     stop: Stop,
     /// Ends downloads.
     abort: Arc<Stop>,
-    all: Mutex<BTreeMap<Key, Arc<Download>>>,
+    all: Mutex<Begun>,
+    count: AtomicUsize,
     troubles: Troubles,
 }
 
@@ -101,26 +108,26 @@ impl Recorder {
             stop: Stop::default(),
             abort: Arc::default(),
             all: Mutex::default(),
+            count: AtomicUsize::new(0),
             troubles: Troubles::default(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Download>>> {
+    fn lock(&self) -> MutexGuard<'_, Begun> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The download of what is asked for, which is begun if there is none that may succeed.
     fn download(&self, asked: &Asked) -> std::io::Result<Arc<Download>> {
-        let key = (asked.url.clone(), asked.head, asked.accept.clone());
+        let who = asked.authorization.as_ref().map(|who| Digest::of(who.as_bytes()));
+        let key = (asked.url.clone(), asked.head, asked.accept.clone(), who);
         let mut all = self.lock();
-        if let Some(known) = all.get(&key).filter(|known| !known.failed()) {
+        if let Some((_, known)) = all.get(&key).filter(|(_, known)| !known.may_differ()) {
             return Ok(Arc::clone(known));
         }
         let new = Arc::new(Download::new(tempfile::tempfile_in(&self.scratch)?));
-        all.insert(key, Arc::clone(&new));
+        all.insert(key, (self.count.fetch_add(1, Ordering::Relaxed), Arc::clone(&new)));
         drop(all);
-        let (download, abort, proxies) =
-            (Arc::clone(&new), Arc::clone(&self.abort), self.proxies.clone());
         let asked = Asked {
             url: asked.url.clone(),
             head: asked.head,
@@ -129,10 +136,7 @@ impl Recorder {
             authorization: asked.authorization.clone(),
             ..Asked::default()
         };
-        // It is not waited for when the command ends: a server may be silent for a while.
-        std::thread::Builder::new().name("download".to_owned()).spawn(move || {
-            download.finish(fetch(&asked, &proxies, &download, &abort));
-        })?;
+        begin(asked, self.proxies.clone(), Arc::clone(&new), Arc::clone(&self.abort))?;
         Ok(new)
     }
 
@@ -140,8 +144,8 @@ impl Recorder {
     #[must_use]
     pub fn failed(&self) -> Option<PinError> {
         let all = self.lock();
-        let mut failed = all.iter().filter(|(_, download)| download.failed());
-        failed.find_map(|((url, ..), download)| {
+        let mut failed = all.iter().filter(|(_, (_, download))| download.failed());
+        failed.find_map(|((url, ..), (_, download))| {
             let why = download.ended()?.err()?;
             Some(PinError::Failed { url: url.clone(), why })
         })
@@ -158,22 +162,30 @@ impl Recorder {
         go_on: &dyn Fn() -> bool,
     ) -> Result<Vec<Pin>, PinError> {
         let all = std::mem::take(&mut *self.lock());
-        let mut pins: BTreeMap<(String, bool), Pin> = BTreeMap::new();
-        for ((url, head, _), download) in all {
+        let mut pins: BTreeMap<(String, bool), (usize, Pin)> = BTreeMap::new();
+        for ((url, head, ..), (at, download)) in all {
             let pin = self.pin(&url, head, &download, store, go_on)?;
             match pins.entry((url, head)) {
                 std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(pin);
+                    entry.insert((at, pin));
                 }
-                std::collections::btree_map::Entry::Occupied(entry) => {
-                    let was = entry.get();
+                std::collections::btree_map::Entry::Occupied(mut entry) => {
+                    let (was_at, was) = entry.get_mut();
                     if (&was.sha256, was.status) != (&pin.sha256, pin.status) {
-                        return Err(PinError::Different { url: pin.url });
+                        // An error before what came in the end is what a replay can leave out.
+                        let earlier = if *was_at < at { &*was } else { &pin };
+                        if earlier.status < 400 {
+                            return Err(PinError::Different { url: pin.url });
+                        }
+                        if *was_at < at {
+                            *was = pin;
+                        }
                     }
+                    *was_at = at.max(*was_at);
                 }
             }
         }
-        Ok(pins.into_values().collect())
+        Ok(pins.into_values().map(|(_, pin)| pin).collect())
     }
 
     fn pin(
@@ -250,8 +262,20 @@ impl Answers for Recorder {
     }
 }
 
+/// Begins to get one answer. Who begins it need not wait until it stops: a server may be silent for
+/// a while.
+pub(super) fn begin(
+    asked: Asked,
+    proxies: Proxies,
+    download: Arc<Download>,
+    stop: Arc<Stop>,
+) -> std::io::Result<()> {
+    let work = move || download.finish(fetch(&asked, &proxies, &download, &stop));
+    std::thread::Builder::new().name("download".to_owned()).spawn(work).map(drop)
+}
+
 /// Gets one answer; the digest of its content.
-pub(super) fn fetch(
+fn fetch(
     asked: &Asked,
     proxies: &Proxies,
     download: &Download,
@@ -259,16 +283,17 @@ pub(super) fn fetch(
 ) -> Result<Digest, String> {
     let (mut tries, mut pause) = (1, PAUSE);
     let mut answer = loop {
-        let why = match ask(asked, proxies) {
+        let (why, is_final) = match ask(asked, proxies) {
             Ok(answer) => match answer.head.status {
                 200..=205 | 207..=303 | 305..=407 | 409..=424 | 426..=428 | 430..=499 => {
                     break answer;
                 }
-                status => format!("the server answered {status}"),
+                status => (format!("the server answered {status}"), false),
             },
-            Err(e) => said(&e),
+            // Nobody was asked.
+            Err(e) => (said(&e), e.kind() == std::io::ErrorKind::InvalidInput),
         };
-        if tries == TRIES || stop.is_set() {
+        if tries == TRIES || is_final || stop.is_set() {
             return Err(why);
         }
         std::thread::sleep(pause);

@@ -146,7 +146,7 @@ fn what_is_recorded_is_replayed_without_a_server() {
         assert_eq!(bodies(&ask(say)), bodies(&first), "what came is not asked for again");
     });
     let pins = pins.unwrap();
-    assert_eq!(server.count(), 4);
+    assert_eq!(server.count(), 5, "but for an error");
     assert_eq!(body(&first[0]), "0123456789");
     assert!(first[1].contains("chunked") && body(&first[1]) == "abcde", "{}", first[1]);
     assert!(first[2].contains("location: /file") && body(&first[2]).is_empty());
@@ -168,7 +168,7 @@ fn what_is_recorded_is_replayed_without_a_server() {
         assert!(other.starts_with("HTTP/1.1 502 ashlar: "), "{other}");
     });
     assert_eq!(replayer.troubles().of_unknown(), [server.url("/other")]);
-    assert_eq!(server.count(), 4);
+    assert_eq!(server.count(), 5);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn the_proxy_of_the_machine_is_asked_and_credentials_are_not_recorded() {
             "no_proxy" => Some(not.to_owned()),
             _ => None,
         };
-        Proxies::new(value).unwrap()
+        Proxies::new(value)
     };
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::new(proxies("other.test"), folder.path().to_owned());
@@ -323,7 +323,39 @@ fn the_proxy_of_the_machine_is_asked_and_credentials_are_not_recorded() {
         let answer = say(&get(&server.url("/none"), ""));
         assert!(answer.contains("404"), "{answer}");
     });
-    assert!(Proxies::new(|name| (name == "http_proxy").then(|| "socks://x".into())).is_err());
+}
+
+#[test]
+fn a_proxy_that_is_none_is_an_error_of_who_asks_through_it() {
+    let server = Server::new(&[("/file", FILE)]);
+    let record = |variable: &str, not: &str| {
+        let value = |name: &str| match name {
+            "no_proxy" => Some(not.to_owned()),
+            _ => (name == variable).then(|| "socks5://127.0.0.1:9".to_owned()),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = Recorder::new(Proxies::new(value), folder.path().to_owned());
+        talk(&recorder, |say| {
+            say(&get(&server.url("/file"), ""));
+        });
+        recorder.finish(&MemoryStore::new(), &|| true).map(|pins| pins.len())
+    };
+    let error = record("HTTP_PROXY", "").unwrap_err().to_string();
+    assert!(error.contains("(HTTP_PROXY) is no http address"), "{error}");
+    assert_eq!(record("HTTP_PROXY", "127.0.0.1").unwrap(), 1);
+    assert_eq!(record("ALL_PROXY", "").unwrap(), 1, "it is for others");
+}
+
+#[test]
+fn credentials_of_a_redirection_are_not_recorded() {
+    let moved = "HTTP/1.1 302 Found\r\nLocation: http://me:secret@a.test/x\r\n\r\n";
+    let server = Server::new(&[("/moved", moved)]);
+    let (_, pins) = record(|say| {
+        let answer = say(&get(&server.url("/moved"), ""));
+        assert!(answer.contains("location: http://a.test/x\r\n"), "{answer}");
+    });
+    let pins = pins.unwrap();
+    assert_eq!(pins[0].fields.get("location").map(String::as_str), Some("http://a.test/x"));
 }
 
 #[test]
@@ -334,7 +366,8 @@ fn contents_come_again_only_as_they_were() {
     });
     let pins = pins.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let again = |store: &dyn Store| fetch_again(&pins, &Proxies::default(), folder.path(), store);
+    let again =
+        |store: &dyn Store| fetch_again(&pins, &Proxies::default(), folder.path(), store, &|| true);
     again(&store).unwrap();
     assert_eq!(server.count(), 1, "what is there is not asked for");
     let empty = MemoryStore::new();
@@ -348,4 +381,71 @@ fn contents_come_again_only_as_they_were() {
     server.set("/file", "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
     let error = again(&MemoryStore::new()).unwrap_err();
     assert!(matches!(error, PinError::Gone { status: 404, .. }), "{error}");
+}
+
+#[test]
+fn a_server_that_says_nothing_does_not_hold_up_a_stop() {
+    // Connections are made, and nobody takes them.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}/x", silent.local_addr().unwrap());
+    let (sum, size) = (Some("ab".repeat(32)), Some(7));
+    let pin = Pin { url, head: false, status: 200, sha256: sum, size, fields: BTreeMap::new() };
+    let folder = tempfile::tempdir().unwrap();
+    let begun = std::time::Instant::now();
+    let go_on = || begun.elapsed() < std::time::Duration::from_millis(300);
+    let store = MemoryStore::new();
+    let stopped = fetch_again(&[pin], &Proxies::default(), folder.path(), &store, &go_on);
+    assert!(matches!(stopped, Err(PinError::Stopped { .. })), "{stopped:?}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(15));
+}
+
+#[test]
+fn an_error_is_asked_for_again_and_what_comes_last_is_recorded() {
+    let server = Server::new(&[("/later", "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")]);
+    let url = server.url("/later");
+    let (_, pins) = record(|say| {
+        assert!(say(&get(&url, "")).starts_with("HTTP/1.1 401"));
+        assert!(say(&get(&url, "Authorization: Basic one\r\n")).starts_with("HTTP/1.1 401"));
+        server.set("/later", FILE);
+        assert_eq!(body(&say(&get(&url, "Authorization: Basic two\r\n"))), "0123456789");
+    });
+    let pins = pins.unwrap();
+    assert_eq!((pins.len(), pins[0].status, server.count()), (1, 200, 3));
+    // As nobody, what came for somebody is another thing.
+    let (_, pins) = record(|say| {
+        say(&get(&url, "Authorization: Basic two\r\n"));
+        server.set("/later", "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n");
+        assert!(say(&get(&url, "")).starts_with("HTTP/1.1 403"));
+    });
+    assert!(matches!(pins, Err(PinError::Different { .. })), "{pins:?}");
+    // A wait for something comes to an end.
+    let (_, pins) = record(|say| {
+        say(&get(&url, ""));
+        server.set("/later", FILE);
+        assert_eq!(body(&say(&get(&url, ""))), "0123456789");
+    });
+    assert_eq!(pins.unwrap()[0].status, 200);
+}
+
+#[test]
+fn answers_end_where_an_old_program_or_one_without_content_expects_it() {
+    let server = Server::new(&[
+        ("/pieces", PIECES),
+        ("/nothing", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("/file", FILE),
+    ]);
+    let old = format!("GET {} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", server.url("/pieces"));
+    let nothing = get(&server.url("/nothing"), "").replace("Connection: close\r\n", "");
+    let file = get(&server.url("/file"), "");
+    let check = |say: &(dyn Fn(&str) -> String + Sync)| {
+        let answer = say(&old);
+        assert!(answer.contains("connection: close") && body(&answer) == "abcde", "{answer}");
+        let answer = say(&format!("{nothing}{file}"));
+        let (first, rest) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(first.starts_with("HTTP/1.1 204") && !first.contains("content-length"), "{first}");
+        assert!(!first.contains("transfer-encoding"), "{first}");
+        assert!(rest.starts_with("HTTP/1.1 200") && rest.ends_with("0123456789"), "{rest}");
+    };
+    let (store, pins) = record(check);
+    talk(&Replayer::new(&pins.unwrap(), &store), check);
 }

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use ashlar_recipe::PINNED_FIELDS;
+use ashlar_recipe::{PINNED_FIELDS, without_credentials};
 use base64::Engine as _;
 
 use super::ask::{Asked, address};
@@ -21,53 +21,76 @@ const LONGEST: u64 = 64 << 10;
 /// The most fields in it.
 const FIELDS: usize = 128;
 
+/// Host and port of a proxy, and what it is told of who asks.
+type Proxy = (String, Option<String>);
+
 /// The machine's own way to the network.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
-    /// Host and port, and what is said of who asks.
-    http: Option<(String, Option<String>)>,
+    /// Host and port, and what is said of who asks; or why that is not known.
+    http: Option<Result<Proxy, String>>,
     /// Hosts that are asked directly.
     not: Vec<String>,
 }
 
 impl Proxies {
-    /// From variables as programs read them: `http_proxy`, `all_proxy`, `no_proxy`.
-    ///
-    /// # Errors
-    /// What is wrong with the address of a proxy.
-    pub fn new(value: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let any = |names: &[&str]| {
-            names.iter().find_map(|name| value(name).filter(|value| !value.is_empty()))
+    /// From variables as programs read them: `http_proxy`, `all_proxy`, `no_proxy`. What is wrong
+    /// with them is an error of who asks through them: most builds ask for nothing.
+    #[must_use]
+    pub fn new(value: impl Fn(&str) -> Option<String>) -> Self {
+        let any = |names: &[&'static str], wanted: fn(&str) -> bool| {
+            names.iter().find_map(|name| Some((*name, value(name).filter(|text| wanted(text))?)))
         };
-        let not = any(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+        let some: fn(&str) -> bool = |text| !text.is_empty();
+        let not = any(&["no_proxy", "NO_PROXY"], some).map(|(_, not)| not).unwrap_or_default();
         let not = not.split(',').map(|one| one.trim().to_ascii_lowercase());
         let not = not.filter(|one| !one.is_empty()).collect();
-        let Some(text) = any(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]) else {
-            return Ok(Self { http: None, not });
-        };
-        let wrong = || "the proxy of the machine (http_proxy) is no http address".to_owned();
-        let full = if text.contains("://") { text } else { format!("http://{text}") };
-        let host = address(&full).ok_or_else(wrong)?;
-        let (host, _) = split(&host).ok_or_else(wrong)?;
-        let authority = full["http://".len()..].split(['/', '?']).next().unwrap_or_default();
-        let who = authority.rsplit_once('@').map(|(who, _)| {
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(unescaped(who)))
+        let http = any(&["http_proxy", "HTTP_PROXY"], some);
+        // One of another scheme is meant for what speaks that.
+        let http = http.or_else(|| any(&["all_proxy", "ALL_PROXY"], is_http));
+        let http = http.map(|(name, text)| {
+            let wrong = || format!("the proxy of the machine ({name}) is no http address");
+            proxy(&text).ok_or_else(wrong)
         });
-        Ok(Self { http: Some((with_port(host), who)), not })
+        Self { http, not }
     }
 
-    fn of(&self, host: &str) -> Option<&(String, Option<String>)> {
+    /// The proxy that a host is asked through.
+    fn of(&self, host: &str) -> Result<Option<&Proxy>, String> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let is_not = |one: &String| {
             let one = one.trim_start_matches('.');
             one == "*" || one == host || one == name || name.ends_with(&format!(".{one}"))
         };
-        self.http.as_ref().filter(|_| !self.not.iter().any(is_not))
+        match &self.http {
+            Some(http) if !self.not.iter().any(is_not) => {
+                http.as_ref().map(Some).map_err(Clone::clone)
+            }
+            _ => Ok(None),
+        }
     }
 }
 
-/// Credentials in an address have their special characters escaped.
-fn unescaped(text: &str) -> Vec<u8> {
+fn is_http(text: &str) -> bool {
+    let scheme = text.split_once("://").map_or("http", |(scheme, _)| scheme);
+    !text.is_empty() && scheme.eq_ignore_ascii_case("http")
+}
+
+/// A proxy by its address.
+fn proxy(text: &str) -> Option<Proxy> {
+    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = address(&full)?;
+    let (host, _) = split(&url)?;
+    let authority = full["http://".len()..].split(['/', '?']).next().unwrap_or_default();
+    let who = authority.rsplit_once('@').map(|(who, _)| {
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(percent_decoded(who)))
+    });
+    Some((with_port(host), who))
+}
+
+/// A part of an address with its escaped characters as they are.
+#[must_use]
+pub fn percent_decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
@@ -106,7 +129,7 @@ pub(super) struct Answer {
 pub(super) fn ask(asked: &Asked, proxies: &Proxies) -> std::io::Result<Answer> {
     let wrong = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
     let (host, path) = split(&asked.url).ok_or_else(|| wrong("no http address"))?;
-    let proxy = proxies.of(host);
+    let proxy = proxies.of(host).map_err(|why| Error::new(ErrorKind::InvalidInput, why))?;
     let stream = connect(&proxy.map_or_else(|| with_port(host), |(at, _)| at.clone()))?;
     stream.set_read_timeout(Some(STALL))?;
     stream.set_write_timeout(Some(STALL))?;
@@ -200,7 +223,12 @@ fn read_head(from: &mut impl BufRead) -> std::io::Result<(Head, bool)> {
             name if PINNED_FIELDS.contains(&name)
                 && value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) =>
             {
-                kept.insert(name.to_owned(), value.to_owned());
+                // The command is told what is recorded, or a replay would tell it something else.
+                let value = match name {
+                    "location" => without_credentials(value),
+                    _ => value.to_owned(),
+                };
+                kept.insert(name.to_owned(), value);
             }
             _ => {}
         }

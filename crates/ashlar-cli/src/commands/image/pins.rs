@@ -52,8 +52,8 @@ impl Pinned {
             PinMode::Update => Pins::default(),
         };
         let value = |name: &str| args.get(name).cloned().or_else(|| std::env::var(name).ok());
-        let proxies = Proxies::new(value).map_err(Failed::usage)?;
-        let pinning = Arc::new(Pinning::new(file.clone(), shown.clone(), proxies));
+        let pinning = Pinning::new(file.clone(), shown.clone(), Proxies::new(value));
+        let pinning = Arc::new(pinning);
         Ok(Some(Self { pins, mode: which.pin_mode, shown, file, pinning }))
     }
 }
