@@ -51,10 +51,12 @@ fn holds<'a>(secrets: &'a [(String, Secret)], text: &str) -> Option<&'a str> {
         percent_decoded(&text.replace('+', " ")),
     ];
     let found = secrets.iter().find(|(_, secret)| {
-        let lines = secret.bytes().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-        let mut wanted = lines.filter(|line| line.len() >= SHORTEST);
-        wanted
-            .any(|line| forms.iter().any(|form| form.windows(line.len()).any(|part| part == line)))
+        let lines = secret.bytes().split(|byte| *byte == b'\n');
+        let parts = std::iter::once(secret.bytes()).chain(lines).map(<[u8]>::trim_ascii);
+        let mut wanted = parts.filter(|part| part.len() >= SHORTEST);
+        wanted.any(|wanted| {
+            forms.iter().any(|form| form.windows(wanted.len()).any(|part| part == wanted))
+        })
     });
     found.map(|(id, _)| id.as_str())
 }
@@ -66,7 +68,11 @@ mod tests {
     fn secrets() -> Vec<(String, Secret)> {
         let secret = |text: &str| Secret::from(text.as_bytes().to_vec());
         let lines = "login\r\n  tok/en+1 x\n\nab\n";
-        vec![("short".to_owned(), secret("a.t")), ("lines".to_owned(), secret(lines))]
+        vec![
+            ("short".to_owned(), secret("a.t")),
+            ("lines".to_owned(), secret(lines)),
+            ("pair".to_owned(), secret("abcd\nefgh\n")),
+        ]
     }
 
     #[test]
@@ -79,6 +85,7 @@ mod tests {
         ] {
             assert_eq!(holds(&secrets, text), Some("lines"), "{text}");
         }
+        assert_eq!(holds(&secrets, "http://a.test/?abcd%0Aefgh"), Some("pair"));
         for text in ["http://a.test/login", "http://a.test/?t=tok%2Fen%2x", "http://a.test/%"] {
             assert_eq!(holds(&secrets, text), None, "{text}");
         }
