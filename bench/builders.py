@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from measure import Failed, need
+from measure import Failed, need, run
 
 # How long until a server of Docker answers.
 START = 30
@@ -121,6 +121,7 @@ class BuildKit:
             except subprocess.TimeoutExpired:
                 kill(self.server.pid)
                 self.server.wait()
+        unmount(self.machine)
 
 
 def family(pid: int) -> list[int]:
@@ -148,6 +149,14 @@ def kill(pid: int) -> None:
             os.kill(one, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def unmount(folder: Path) -> None:
+    """Ends what a program that was killed has left mounted, the innermost first."""
+    places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in reversed(places):
+        if Path(place).is_relative_to(folder.resolve()):
+            run(["umount", place])
 
 
 def is_there(program: str) -> bool:

@@ -261,7 +261,10 @@ pub(crate) fn bind_all_read_only(source: &Path, target: &Path) -> Result<(), Fai
     for line in table.split(|byte| *byte == b'\n') {
         let Some(place) = line.split(|byte| *byte == b' ').nth(4) else { continue };
         let place = unescape(place);
-        if place.starts_with(target) && place != target {
+        // What lies in a folder that is closed to us, such as the mounts of another user's
+        // containers, is closed to the command as well: nothing has to be kept from it.
+        let closed = || rustix::fs::statvfs(&place).is_err_and(|error| error == Errno::ACCESS);
+        if place.starts_with(target) && place != target && !closed() {
             read_only(&place)?;
         }
     }

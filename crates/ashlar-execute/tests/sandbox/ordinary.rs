@@ -13,6 +13,17 @@ use crate::fixture::helper;
 const NOBODY: u32 = 65_534;
 
 fn run_as(uid: u32, folder: &Path, mode: &str, script: &str) -> (Option<i32>, String) {
+    run_beneath(&["env"], uid, folder, mode, script)
+}
+
+/// The same as the last words of another command.
+fn run_beneath(
+    before: &[&str],
+    uid: u32,
+    folder: &Path,
+    mode: &str,
+    script: &str,
+) -> (Option<i32>, String) {
     let program = folder.join("helper");
     fs::copy(helper(), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -22,7 +33,9 @@ fn run_as(uid: u32, folder: &Path, mode: &str, script: &str) -> (Option<i32>, St
     // Nobody else may enter, as with most homes.
     fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
     chown(&home, Some(uid), Some(uid)).unwrap();
-    let output = Process::new("setpriv")
+    let output = Process::new(before[0])
+        .args(&before[1..])
+        .arg("setpriv")
         .args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups", "--"])
         .arg(&program)
         .arg(mode)
@@ -33,6 +46,21 @@ fn run_as(uid: u32, folder: &Path, mode: &str, script: &str) -> (Option<i32>, St
         .unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+/// As those of another user's containers, which anybody's `/proc/self/mountinfo` lists.
+#[test]
+fn mounts_in_folders_that_are_closed_are_no_hindrance() {
+    let folder = TempDir::new_in("/var/tmp").unwrap();
+    let (closed, home) = (folder.path().join("closed"), TempDir::new().unwrap());
+    fs::create_dir_all(closed.join("mounted")).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let mount = format!("mount --bind {0} {0} && exec \"$@\"", closed.join("mounted").display());
+    let before = ["unshare", "--mount", "--propagation=private", "sh", "-ec", &mount, "sh"];
+    let (code, text) = run_beneath(&before, NOBODY, home.path(), "run", "id -u");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("0\nSucceeded("), "{text}");
 }
 
 #[test]

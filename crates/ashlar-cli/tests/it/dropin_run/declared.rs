@@ -52,7 +52,9 @@ fn mistakes_in_the_file_are_named_with_their_places() {
         tree.ashlar(&["run", "--batch", "ashlar-run.toml"]).exits(2).says(said);
     }
     tree.file("ashlar-run.toml", "[run.x]\ncommand = 'true'\ninput = ['a[']\noutput = ['b']\n");
-    tree.ashlar(&["run", "--batch", "ashlar-run.toml"]).exits(2).says("x: `a[` is not a glob");
+    tree.ashlar(&["run", "--batch", "ashlar-run.toml"])
+        .exits(2)
+        .says("ashlar-run.toml:3:10: `a[` in `input` has a `[` without `]`");
 }
 
 #[test]

@@ -44,7 +44,7 @@ x         read, write  dir:/x
         json[0],
         serde_json::json!({
             "event": "remote-list", "remote": "team", "url": "dir:../cache", "read": false,
-            "write": true, "signed": false,
+            "write": true, "write_branches": [], "signed": false,
         })
     );
     assert_eq!(json[1]["write"], "clean");
