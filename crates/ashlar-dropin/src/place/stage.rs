@@ -1,6 +1,6 @@
 //! Writing beside what will be renamed in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -38,12 +38,15 @@ struct Leaf<'t> {
     alone: bool,
 }
 
+/// A folder to be made: where below the root, which it is, whether it is renamed itself.
+type Folder<'t> = (PathBuf, &'t Dir, bool);
+
 struct Draft<'a, 't> {
     area: &'a Area,
     last: &'a [PathBuf],
     spare: Says<'a>,
-    /// Folders to be made, parents first; whether each is renamed itself.
-    dirs: Vec<(PathBuf, &'t Dir, bool)>,
+    /// Parents first.
+    dirs: Vec<Folder<'t>>,
     leaves: Vec<Leaf<'t>>,
     ops: Vec<Op>,
     /// What comes into place at the end.
@@ -85,9 +88,13 @@ pub(super) fn stage<'t>(
     draft.late.sort_by_key(|(number, _)| *number);
     let mut ops = draft.ops;
     ops.extend(draft.late.into_iter().map(|(_, op)| op));
-    for (path, ..) in &draft.dirs {
-        let path = root.join(path);
-        rustix::fs::mkdir(&path, Mode::RWXU).map_err(failed("make", &path))?;
+    let levels = levels(&draft.dirs);
+    for level in &levels {
+        let make = |(): &mut (), (path, ..): &&Folder<'t>| {
+            let path = root.join(path);
+            rustix::fs::mkdir(&path, Mode::RWXU).map_err(failed("make", &path))
+        };
+        in_parallel(level, || (), make)?;
     }
     let writer = Writer { put, root, moments };
     let lacking = match far {
@@ -109,8 +116,8 @@ pub(super) fn stage<'t>(
     })?);
     // Children before parents, so that a folder is closed and dated after it was filled. One that
     // is renamed itself and would be closed to us is closed after that.
-    for (path, dir, alone) in draft.dirs.iter().rev() {
-        writer.close(path, dir, *alone)?;
+    for level in levels.iter().rev() {
+        in_parallel(level, || (), |(), (path, dir, alone)| writer.close(path, dir, *alone))?;
     }
     for folder in plan.folders.iter().rev() {
         if folder.mode & 0o300 != 0o300 || folder.mode != folder.wanted {
@@ -184,6 +191,15 @@ impl<'t> Draft<'_, 't> {
         }
         Ok(())
     }
+}
+
+/// Folders by how deep they lie, so that those of one level can be made at once.
+fn levels<'a, 't>(dirs: &'a [Folder<'t>]) -> Vec<Vec<&'a Folder<'t>>> {
+    let mut levels: BTreeMap<usize, Vec<&Folder<'t>>> = BTreeMap::new();
+    for dir in dirs {
+        levels.entry(dir.0.components().count()).or_default().push(dir);
+    }
+    levels.into_values().collect()
 }
 
 /// Runs of leaves: large files first and each alone, so that no thread is left with one at the
