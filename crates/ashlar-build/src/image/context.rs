@@ -8,12 +8,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ashlar_dockerfile::Ignore;
 use ashlar_object::{Digest, Dir, Meta, Name, Node, PathError, RelPath, Symlink, Tree};
 use ashlar_source::DigestFile;
-use ashlar_store::{Store, StoreError};
+use ashlar_store::{Store, StoreError, in_parallel};
 
 /// Why the files of a context cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +67,9 @@ pub enum ContextError {
 /// How deep folders may be nested.
 const DEEPEST: usize = 500;
 
+/// So few files are done before other threads have begun.
+const FEW: usize = 64;
+
 /// The files of the context: everything below `folder` but what `ignore` leaves out, owned by 0:0,
 /// with the modes they have and no times. Files with several names in it are that in the tree, too.
 /// Sockets are left out. The folder itself has the usual mode. Contents are not put into the store:
@@ -120,26 +122,36 @@ pub(crate) fn keep_contents(
         let path = folder.to_owned();
         ContextError::Read { path, source }
     })?;
-    for digest in store.missing(&all).map_err(keep(folder))? {
-        let Some(path) = paths.get(&digest) else { continue };
-        let path = path.under(folder);
-        // A part may lie behind a link, but never outside. Something else in its place must not be
-        // waited for.
-        let opened = path.canonicalize().and_then(|real| {
-            let is_inside = real.starts_with(&top) && real.metadata()?.is_file();
-            if is_inside { File::open(&real) } else { Err(io::ErrorKind::NotFound.into()) }
-        });
-        let mut file = match opened {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(ContextError::Changed(path));
+    let missing = store.missing(&all).map_err(keep(folder))?;
+    let mut missing: Vec<(&RelPath, Digest)> = (missing.into_iter())
+        .filter_map(|digest| paths.get(&digest).map(|path| (path, digest)))
+        .collect();
+    // Files of one folder lie near each other on disk.
+    missing.sort_unstable();
+    in_parallel(
+        &missing,
+        || (),
+        |(), (path, digest)| {
+            let path = path.under(folder);
+            // A part may lie behind a link, but never outside. Something else in its place must not be
+            // waited for.
+            let opened = path.canonicalize().and_then(|real| {
+                let is_inside = real.starts_with(&top) && real.metadata()?.is_file();
+                if is_inside { File::open(&real) } else { Err(io::ErrorKind::NotFound.into()) }
+            });
+            let mut file = match opened {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    return Err(ContextError::Changed(path));
+                }
+                Err(source) => return Err(ContextError::Read { path, source }),
+            };
+            match store.put(&mut file).map_err(keep(&path))? == *digest {
+                true => Ok(()),
+                false => Err(ContextError::Changed(path)),
             }
-            Err(source) => return Err(ContextError::Read { path, source }),
-        };
-        if store.put(&mut file).map_err(keep(&path))? != digest {
-            return Err(ContextError::Changed(path));
-        }
-    }
+        },
+    )?;
     Ok(())
 }
 
@@ -212,35 +224,17 @@ fn digests(
     let one = |(path, meta): &(PathBuf, Metadata)| {
         digest(path, meta).map_err(|source| ContextError::Read { path: path.clone(), source })
     };
-    let threads = match files.len() {
-        0..64 => 1,
-        _ => std::thread::available_parallelism().map_or(1, usize::from).min(16),
-    };
-    if threads == 1 {
+    if files.len() < FEW {
         return files.iter().map(one).collect();
     }
-    let next = AtomicUsize::new(0);
-    let take = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(file) = files.get(index) else { return Ok(done) };
-            done.push((index, one(file)?));
-        }
-    };
-    let parts: Vec<Result<Vec<_>, ContextError>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        threads.into_iter().map(join).collect()
-    });
+    let places: Vec<usize> = (0..files.len()).collect();
+    let parts = in_parallel(&places, Vec::new, |done, place| {
+        done.push((*place, one(&files[*place])?));
+        Ok::<(), ContextError>(())
+    })?;
     let mut all = vec![Digest::EMPTY; files.len()];
-    for part in parts {
-        for (index, digest) in part? {
-            all[index] = digest;
-        }
+    for (place, digest) in parts.into_iter().flatten() {
+        all[place] = digest;
     }
     Ok(all)
 }

@@ -16,6 +16,7 @@
 //! [`Node::Whiteout`]: ashlar_object::Node::Whiteout
 //! [`Tree::overlaid`]: ashlar_object::Tree::overlaid
 
+mod ahead;
 mod grown;
 mod gzip;
 mod packed;

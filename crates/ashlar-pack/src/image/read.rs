@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 use ashlar_object::{Digest, Extra, Hasher, Meta, RelPath, Tree};
 
+use super::ahead::ahead;
 use super::grown::Grown;
 use super::packed::{Blob, Compression, unpacked};
 use crate::PackError;
@@ -55,8 +56,9 @@ pub struct ReadLayer {
     pub compression: Compression,
 }
 
-/// Takes the content of one file, to its end, and says what its digest is.
-pub type Keep<'a> = dyn FnMut(&mut dyn Read) -> io::Result<Digest> + 'a;
+/// Takes the content of one file, to its end, and says what its digest is. Maybe on another thread
+/// than the one that reads the archive.
+pub type Keep<'a> = dyn FnMut(&mut dyn Read) -> io::Result<Digest> + Send + 'a;
 
 /// Reads the blob of a layer, plain or compressed with gzip or zstd, to its end. Contents go to
 /// `keep`; memory grows with the number of entries, and not with contents.
@@ -79,11 +81,12 @@ pub fn read_layer(
 ) -> Result<ReadLayer, PackError> {
     let count = Cell::new(0);
     let mut blob = Blob::new(bytes, &count);
-    let (tree, diff_id, compression) = {
+    let (tree, (diff_id, compression)) = {
         let (inner, compression) = unpacked(&mut blob).map_err(PackError::Read)?;
         let mut plain = Plain { inner, hasher: Hasher::new(), taken: &count, given: 0 };
-        let tree = read_tar(&mut plain, Rules::Layer, bounds, keep)?;
-        (tree, plain.hasher.finish().hash, compression)
+        // To unpack and to keep take about as long as each other.
+        let tree = ahead(&mut plain, |plain| read_tar(plain, Rules::Layer, bounds, keep))?;
+        (tree, (plain.hasher.finish().hash, compression))
     };
     // What no decoder asked for belongs to the blob as well.
     io::copy(&mut blob, &mut io::sink()).map_err(PackError::Read)?;

@@ -10,17 +10,19 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ashlar_object::{Digest, Dir, File, Hasher, Meta, Name, Node, PathError, Symlink, Tree};
-use ashlar_store::Store;
+use ashlar_store::{Store, in_parallel};
 use rustix::io::Errno;
 
 use crate::SourceError;
 
 pub use globs::{files_matching, find_patches};
 pub use inputs::{Globs, Inputs, inputs};
+
+/// So few files are done before other threads have begun.
+const FEW: usize = 64;
 
 /// Digests the content of a file, given its path and what `lstat` says; a cache can answer.
 pub type DigestFile<'a> = &'a (dyn Fn(&Path, &Metadata) -> io::Result<Digest> + Sync);
@@ -179,20 +181,28 @@ pub fn keep_path(
     files.dedup_by_key(|(digest, _)| *digest);
     let digests: Vec<_> = files.iter().map(|(digest, _)| *digest).collect();
     let missing: HashSet<Digest> = store.missing(&digests)?.into_iter().collect();
-    for (digest, below) in files.iter().filter(|(digest, _)| missing.contains(digest)) {
-        let path = if is_dir { top.join(below) } else { top.clone() };
-        let mut options = std::fs::OpenOptions::new();
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let opened = options.read(true).custom_flags(flags.bits().cast_signed()).open(&path);
-        let mut file = opened.map_err(|source| match Errno::from_io_error(&source) {
-            // Gone, or a link now.
-            Some(Errno::NOENT | Errno::LOOP) => ProjectError::Changed(path.clone()),
-            _ => ProjectError::Read { path: path.clone(), source },
-        })?;
-        if store.put(&mut file)? != *digest {
-            return Err(ProjectError::Changed(path).into());
-        }
-    }
+    files.retain(|(digest, _)| missing.contains(digest));
+    // Files of one folder lie near each other on disk.
+    files.sort_unstable_by(|(_, a), (_, b)| a.cmp(b));
+    in_parallel(
+        &files,
+        || (),
+        |(), (digest, below)| {
+            let path = if is_dir { top.join(below) } else { top.clone() };
+            let mut options = std::fs::OpenOptions::new();
+            let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+            let opened = options.read(true).custom_flags(flags.bits().cast_signed()).open(&path);
+            let mut file = opened.map_err(|source| match Errno::from_io_error(&source) {
+                // Gone, or a link now.
+                Some(Errno::NOENT | Errno::LOOP) => ProjectError::Changed(path.clone()),
+                _ => ProjectError::Read { path: path.clone(), source },
+            })?;
+            if store.put(&mut file)? != *digest {
+                return Err(ProjectError::Changed(path).into());
+            }
+            Ok::<(), SourceError>(())
+        },
+    )?;
     Ok(ashlar_store::put(store, &tree.encode())?)
 }
 
@@ -322,31 +332,17 @@ fn walk_error(top: &Path, error: ignore::Error) -> ProjectError {
 
 /// Makes nodes of files and links; digests are computed by several threads.
 fn nodes(found: &[Found], digest: DigestFile<'_>) -> Result<Vec<Node>, ProjectError> {
-    let threads = match found.len() {
-        0..64 => 1,
-        _ => std::thread::available_parallelism().map_or(1, usize::from).min(16),
-    };
-    if threads == 1 {
+    if found.len() < FEW {
         return found.iter().map(|found| node(found, digest)).collect();
     }
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::with_capacity(found.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut mine = Vec::new();
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(one) = found.get(index) else { break };
-                    mine.push((index, node(one, digest)));
-                }
-                results.lock().unwrap_or_else(PoisonError::into_inner).extend(mine);
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, node)| node).collect()
+    let places: Vec<usize> = (0..found.len()).collect();
+    let parts = in_parallel(&places, Vec::new, |done, place| {
+        done.push((*place, node(&found[*place], digest)?));
+        Ok::<(), ProjectError>(())
+    })?;
+    let mut all: Vec<(usize, Node)> = parts.into_iter().flatten().collect();
+    all.sort_unstable_by_key(|(place, _)| *place);
+    Ok(all.into_iter().map(|(_, node)| node).collect())
 }
 
 fn node(found: &Found, digest: DigestFile<'_>) -> Result<Node, ProjectError> {
