@@ -2,7 +2,7 @@
 
 use ashlar_dockerfile::{Base, Configuration, From, Image, Instruction, RunMount, Work};
 use ashlar_plan::{image_base, image_module};
-use ashlar_recipe::{Kind, ModuleName, Problem, Project};
+use ashlar_recipe::{Kind, ModuleName, Place, Problem, Project};
 
 use super::document;
 
@@ -44,7 +44,8 @@ pub(super) fn named(image: &Image) -> Result<NamedHere, Vec<Problem>> {
     let native = document::native_platform();
     for stage in &image.stages {
         let foreign = stage.platform.architecture != native.architecture;
-        let mut refuse = |line: usize, place: &ashlar_recipe::Place, what: &str| {
+        let mut add = |what: Named<'_>, line: usize, place: &Place| {
+            all.add(what);
             if foreign {
                 let message = format!(
                     "line {line}: `{what}` is made for {native}, and this stage is for {}",
@@ -55,48 +56,56 @@ pub(super) fn named(image: &Image) -> Result<NamedHere, Vec<Problem>> {
             }
         };
         match &stage.base {
-            Base::Module(name) => {
-                all.module(name);
-                refuse(stage.line, &stage.place, &format!("module:{name}"));
-            }
-            Base::Debian(name) => {
-                all.base(name);
-                refuse(stage.line, &stage.place, &format!("base:{name}"));
-            }
+            Base::Module(name) => add(Named::Module(name), stage.line, &stage.place),
+            Base::Debian(name) => add(Named::Base(name), stage.line, &stage.place),
             Base::Scratch | Base::Stage(_) | Base::Image { .. } => {}
         }
         for instruction in &stage.instructions {
             for from in read(instruction) {
-                match from {
-                    From::Module(name) => {
-                        all.module(name);
-                        refuse(instruction.line, &instruction.place, &format!("module:{name}"));
-                    }
-                    From::Debian(name) => {
-                        all.base(name);
-                        refuse(instruction.line, &instruction.place, &format!("base:{name}"));
-                    }
-                    From::Context | From::Stage(_) | From::Scratch | From::Image { .. } => {}
-                }
+                let what = match from {
+                    From::Module(name) => Named::Module(name),
+                    From::Debian(name) => Named::Base(name),
+                    From::Context | From::Stage(_) | From::Scratch | From::Image { .. } => continue,
+                };
+                add(what, instruction.line, &instruction.place);
             }
         }
     }
     if wrong.is_empty() { Ok(all) } else { Err(wrong) }
 }
 
-impl NamedHere {
-    /// Notes a module. What is no name has been refused where its configuration was asked for.
-    fn module(&mut self, name: &str) {
-        if let Ok(name) = ModuleName::new(name)
-            && !self.modules.contains(&name)
-        {
-            self.modules.push(name);
+/// Something of the project, by name.
+#[derive(Clone, Copy, Debug)]
+enum Named<'a> {
+    Module(&'a str),
+    Base(&'a str),
+}
+
+impl std::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Module(name) => write!(f, "module:{name}"),
+            Self::Base(name) => write!(f, "base:{name}"),
         }
     }
+}
 
-    fn base(&mut self, name: &str) {
-        if !self.bases.iter().any(|known| known == name) {
-            self.bases.push(name.to_owned());
+impl NamedHere {
+    /// Notes what is named. What is no name has been refused where its configuration was asked for.
+    fn add(&mut self, what: Named<'_>) {
+        match what {
+            Named::Module(name) => {
+                if let Ok(name) = ModuleName::new(name)
+                    && !self.modules.contains(&name)
+                {
+                    self.modules.push(name);
+                }
+            }
+            Named::Base(name) => {
+                if !self.bases.iter().any(|known| known == name) {
+                    self.bases.push(name.to_owned());
+                }
+            }
         }
     }
 }
