@@ -39,7 +39,7 @@ check:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --document-private-items
 
 bench: build
-	@scripts/install python3 busybox-static time make tar util-linux findutils ninja-build casync ostree rsync zstd curl skopeo ccache bzip2 diffutils
+	@scripts/install python3 busybox-static time make tar util-linux findutils ninja-build casync ostree rsync zstd curl skopeo ccache bzip2 diffutils buildah runc
 	@CARGO=$(CARGO) scripts/servers
 	bench/run
 

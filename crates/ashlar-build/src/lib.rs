@@ -22,6 +22,7 @@ mod memo;
 mod origin;
 mod provenance;
 mod push;
+mod record;
 mod remotes;
 mod reproduce;
 mod roots;
@@ -40,9 +41,9 @@ pub use front::{Folder, FrontError, LOCK_FILE, facts, facts_below, find_project,
 pub use image::{
     Alike, Around, BuildContext, Building, ContextError, CopyError, Elsewhere, ExportError,
     Exported, Exporting, ImageFailure, ImageModule, Ingredients, NamedHere, Pinning,
-    Place as ImagePlace, alike, bases_of, export, gather, gather_modules, image_configuration,
-    named_configuration, native_platform, number as number_images, numbered as numbered_images,
-    parse_file, write_rootfs,
+    Place as ImagePlace, alike, bases_of, collect_caches, export, gather, gather_modules,
+    image_configuration, named_configuration, native_platform, number as number_images,
+    numbered as numbered_images, parse_file, write_rootfs,
 };
 pub use lock::{
     LockError, Update, complete, missing as missing_in_lock, missing_below, write as write_lock,

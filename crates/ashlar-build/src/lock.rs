@@ -45,11 +45,15 @@ pub enum LockError {
 }
 
 /// What the lock file lacks, in words; empty when it is complete: for these targets (the project's
-/// default when none is named), or with `None` for the whole project.
+/// default when none is named), or with `None` for the whole project with all of its bases.
 #[must_use]
 pub fn missing(project: &Project, lock: &Lock, targets: Option<&[ModuleName]>) -> Vec<String> {
     let modules: Vec<&Module> = match targets {
-        None => project.modules.values().map(AsRef::as_ref).collect(),
+        None => {
+            let modules = project.modules.values().map(AsRef::as_ref).collect();
+            let bases: Vec<String> = project.bases.keys().cloned().collect();
+            return missing_of(project, lock, modules, &bases);
+        }
         Some([]) => reached(project, &project.default),
         Some(targets) => reached(project, targets),
     };

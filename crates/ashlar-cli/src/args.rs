@@ -27,7 +27,8 @@ use run::Run;
         ashlar why net/lldpd           why it would be built: what changed since\n  \
         ashlar checkout zlib out/zlib  its files\n\n\
         Exit codes: 0 done; 1 a build failed; 2 usage or project files; 3 the machine lacks\n\
-        something; 4 a store or remote failed; 5 stopped by a signal, everything finished is kept."
+        something; 4 a store or remote failed; 5 stopped by a signal or out of time, everything\n\
+        finished is kept."
 )]
 pub struct Args {
     /// What holds for every command.
@@ -279,7 +280,8 @@ pub enum Remote {
         /// Which.
         name: String,
     },
-    /// Remove what was used least recently from a remote.
+    /// Remove what is oldest from a remote: what was used least recently, of a registry what was made
+    /// longest ago.
     #[command(after_help = "Example:\n  ashlar remote gc team --max-size 200G --max-age 90d")]
     Gc {
         /// Which.
@@ -287,7 +289,7 @@ pub enum Remote {
         /// What the remote may hold: bytes, or with K, M, G, T.
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_size: Option<u64>,
-        /// Since a result was last used: seconds, or with s, m, h, d.
+        /// Since a result was last used, in a registry made: seconds, or with s, m, h, d.
         #[arg(long, value_name = "AGE", value_parser = parse_age)]
         max_age: Option<std::time::Duration>,
     },
@@ -334,7 +336,8 @@ pub struct Log {
     /// With --run: its root, where that was said with --root.
     #[arg(long, value_name = "DIR", requires = "run")]
     pub root: Option<PathBuf>,
-    /// Which of its steps: `build`, `source`, `packages`; for a base `base`, `tools …`.
+    /// Which of its steps: `build`, `source`, `packages`; for a base `base`, `tools …`; for an image
+    /// `STAGE: INSTRUCTION`.
     #[arg(long, default_value = "build")]
     pub step: String,
     /// List the builds that are known instead.
@@ -405,7 +408,7 @@ pub enum Store {
         /// What the store may hold: bytes, or with K, M, G, T.
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_size: Option<u64>,
-        /// Since a result was last used: seconds, or with s, m, h, d.
+        /// Since a result, or a `--mount=type=cache`, was last used: seconds, or with s, m, h, d.
         #[arg(long, value_name = "AGE", value_parser = parse_age)]
         max_age: Option<std::time::Duration>,
     },

@@ -1,6 +1,6 @@
 //! The modules of a project that are images, and where their bases come from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ impl Images {
             return Ok(images);
         }
         let places = places(&session.store, session.globals.offline, false);
-        images.modules = gather(session, targets, &[], &places)?;
+        let registry = std::env::var("ASHLAR_IMAGE_REGISTRY").ok();
+        images.modules = gather(session, targets, &[], &places, registry.as_deref())?;
         number_images(&mut images.modules, None, &mut images.facts);
         images.places = Some(places);
         Ok(images)
@@ -55,11 +56,16 @@ impl Images {
             bases,
             contexts,
             secrets: std::collections::BTreeMap::new(),
-            caches: store.path().join("caches"),
+            caches: caches(store),
             grace: GRACE,
             pinning: None,
         })
     }
+}
+
+/// Where a store has the caches of commands in images.
+pub fn caches(store: &LocalStore) -> PathBuf {
+    store.path().join("caches")
 }
 
 /// Where images come from.
@@ -76,17 +82,18 @@ pub fn places(store: &Arc<LocalStore>, offline: bool, insecure: bool) -> ImagePl
 }
 
 /// The modules that are images among those that some reach, without those that are known.
+/// `registry` is that of references that name none.
 pub fn gather(
     session: &Session,
     targets: &[ModuleName],
     known: &[ImageModule],
     places: &ImagePlaces,
+    registry: Option<&str>,
 ) -> Result<Vec<ImageModule>, Failed> {
     let digest = |path: &Path, meta: &std::fs::Metadata| session.stat.digest_file(path, meta);
     let warn = |text: String| eprintln!("warning: {text}");
     let watch = Watch { warn: &warn, ..Watch::NOBODY };
-    let registry = std::env::var("ASHLAR_IMAGE_REGISTRY").ok().filter(|host| !host.is_empty());
-    let elsewhere =
-        Elsewhere { images: places, digest: &digest, watch: &watch, registry: registry.as_deref() };
+    let registry = registry.filter(|host| !host.is_empty());
+    let elsewhere = Elsewhere { images: places, digest: &digest, watch: &watch, registry };
     Ok(gather_modules(&session.project, &session.folder, targets, known, &elsewhere)?)
 }

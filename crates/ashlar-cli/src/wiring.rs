@@ -248,11 +248,14 @@ impl Session {
     pub fn complete(&self, targets: &[ModuleName]) -> Result<Lock, Failed> {
         let lock = self.lock()?;
         let missing = self.missing(&lock, Some(targets))?;
-        if missing.is_empty() {
-            return Ok(lock);
-        }
-        let message = format!("the lock file has no {}", missing.join(", no "));
-        Err(Failed::usage(message).help("run `ashlar lock`"))
+        has_all(lock, &missing)
+    }
+
+    /// As [`Self::complete`], for what an image names.
+    pub fn complete_below(&self, modules: &[ModuleName], bases: &[String]) -> Result<Lock, Failed> {
+        let lock = self.lock()?;
+        let missing = missing_below(&self.project, &lock, modules, bases);
+        has_all(lock, &missing)
     }
 
     /// The lock file, completed if something is missing: that is what makes a first build of a
@@ -267,13 +270,13 @@ impl Session {
         let missing = self.missing(&self.lock()?, targets)?;
         let bases = match targets {
             Some(targets) => bases_of(&self.images(targets)?.modules),
-            None => Vec::new(),
+            // Dockerfiles that are no modules may name any.
+            None => self.project.bases.keys().cloned().collect(),
         };
         self.locked(&missing, &bases, update, tell)
     }
 
-    /// What the lock file lacks for these targets, or for the whole project as far as that can be
-    /// told without reading Dockerfiles.
+    /// What the lock file lacks for these targets, or for the whole project.
     fn missing(&self, lock: &Lock, targets: Option<&[ModuleName]>) -> Result<Vec<String>, Failed> {
         let Some(targets) = targets else {
             return Ok(missing_in_lock(&self.project, lock, None));
@@ -476,6 +479,15 @@ impl Session {
     ) -> Result<T, Failed> {
         with_fetcher(&self.store, self.globals.offline, work)
     }
+}
+
+/// The lock file when nothing is missing from it.
+fn has_all(lock: Lock, missing: &[String]) -> Result<Lock, Failed> {
+    if missing.is_empty() {
+        return Ok(lock);
+    }
+    let message = format!("the lock file has no {}", missing.join(", no "));
+    Err(Failed::usage(message).help("run `ashlar lock`"))
 }
 
 /// Calls `work` with what gets sources into a store.

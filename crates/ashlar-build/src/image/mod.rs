@@ -51,6 +51,7 @@ pub(crate) mod workdir;
 
 pub use alike::{Alike, alike};
 pub(crate) use cache_mount::Cache;
+pub use cache_mount::collect_caches;
 pub use context::ContextError;
 pub use copy::CopyError;
 pub use document::native_platform;

@@ -66,7 +66,7 @@ pub struct Which {
     /// What is done with the file of pins.
     #[arg(long, value_name = "HOW", default_value = "record", requires = "pin")]
     pub pin_mode: PinMode,
-    /// What the image is called in histories, and in archives that are written.
+    /// What the image is called in histories, and in an archive that is written under no other name.
     #[arg(short = 't', long = "tag", value_name = "NAME")]
     pub tag: Option<String>,
     /// The registry of references that name none.

@@ -1,11 +1,12 @@
 //! `ashlar store`: figures, checks, collection.
 
-use ashlar_build::human_duration;
+use ashlar_build::{collect_caches, human_duration};
 use ashlar_store::Limits;
 use serde_json::json;
 
 use crate::args::{Globals, Store};
 use crate::exit::{Exit, Failed};
+use crate::images::caches;
 use crate::show::{self, bytes};
 use crate::wiring::{enter_namespace, open_store};
 
@@ -95,10 +96,21 @@ fn verify(globals: &Globals, repair: bool) -> Result<Exit, Failed> {
 fn collect(globals: &Globals, limits: Limits) -> Result<Exit, Failed> {
     let store = open_store(globals)?;
     let report = store.collect(limits)?;
+    let caches = match limits.max_age {
+        None => 0,
+        Some(age) => {
+            let folder = caches(&store);
+            collect_caches(&folder, age).map_err(|error| {
+                let message =
+                    format!("the caches in {} cannot be removed: {error}", folder.display());
+                Failed::new(Exit::Store, message)
+            })?
+        }
+    };
     if globals.json {
         show::line(&json!({
             "event": "gc", "results": report.results, "blobs": report.blobs, "trees": report.trees,
-            "freed": report.freed, "left": report.left,
+            "freed": report.freed, "left": report.left, "caches": caches,
         }));
     } else {
         eprintln!(
@@ -109,6 +121,9 @@ fn collect(globals: &Globals, limits: Limits) -> Result<Exit, Failed> {
             bytes(report.freed),
             bytes(report.left)
         );
+        if caches > 0 {
+            eprintln!("removed {} of `RUN --mount=type=cache`", show::count(caches, "folder"));
+        }
         if limits.max_size.is_some_and(|max| report.left > max) {
             eprintln!("what is left is in use or needed by what is in use");
         }

@@ -89,8 +89,8 @@ impl ImageReference {
                     registry.map(|it| it.trim_matches('/')).filter(|it| !it.is_empty())
                 else {
                     return Err(wrong(&format!(
-                        "it does not say which registry; write REGISTRY/{text}, or set \
-                         ASHLAR_IMAGE_REGISTRY or `registry` under `[images]`"
+                        "it does not say which registry; write REGISTRY/{text}, or say \
+                         `--registry` or ASHLAR_IMAGE_REGISTRY"
                     )));
                 };
                 match registry.split_once('/') {

@@ -6,18 +6,19 @@
 //! it is something else.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ashlar_object::{Digest, Hasher, Time};
-use rustix::fs::{AtFlags, IFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::keys::{BlobName, Form};
 use super::locks::{Gate, serial};
+use super::temporary::Temporary;
 use super::workspace::Workspace;
 use crate::StoreError;
 use crate::facts::{FIXED, Facts, Owners, times};
@@ -250,47 +251,6 @@ impl Blobs {
         }
     }
 
-    /// A folder on this file system where files are written before they are named.
-    pub fn scratch(&self) -> Result<&Workspace, StoreError> {
-        if self.read_only {
-            return Err(StoreError::ReadOnly { path: self.path.clone() });
-        }
-        if let Some(scratch) = self.scratch.get() {
-            return Ok(scratch);
-        }
-        // One is enough, however many threads come at once.
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(scratch) = self.scratch.get() {
-            return Ok(scratch);
-        }
-        let path = self.path.join("work");
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let work = rustix::fs::openat(&self.home, "work", flags, Mode::empty())
-            .map_err(failing("open", &*path))?;
-        // Where many files were removed a moment ago ext4 looks at each of their inodes again for
-        // every new file, and passes over it: new files are slow there. The flag has it put each
-        // scratch folder, and so what is written there, into another part of the disk. Other file
-        // systems refuse it.
-        let _ = rustix::fs::ioctl_getflags(&work)
-            .and_then(|flags| rustix::fs::ioctl_setflags(&work, flags | IFlags::TOPDIR));
-        let made = Workspace::create(&work, &path, "scratch")?;
-        Ok(self.scratch.get_or_init(|| made))
-    }
-
-    /// A file that is gone again unless it is kept.
-    pub fn temporary(&self) -> Result<Temporary<'_>, StoreError> {
-        self.temporary_with(0o600)
-    }
-
-    fn temporary_with(&self, mode: u32) -> Result<Temporary<'_>, StoreError> {
-        let scratch = self.scratch()?;
-        let name = serial();
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(scratch.dir(), name.as_str(), flags, Mode::from_raw_mode(mode))
-            .map_err(|e| failed("make", &scratch.path().join(&name), e.into()))?;
-        Ok(Temporary { scratch, name, file: fd.into(), moved: false })
-    }
-
     /// Keeps bytes that are in memory.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
@@ -509,41 +469,6 @@ impl Blobs {
         .map_err(failing("name", self.shown(&name)))?;
         temporary.moved = true;
         Ok(())
-    }
-}
-
-/// A file in the scratch folder, removed when dropped unless it was moved.
-pub(super) struct Temporary<'a> {
-    scratch: &'a Workspace,
-    name: String,
-    pub file: std::fs::File,
-    moved: bool,
-}
-
-impl Temporary<'_> {
-    pub fn path(&self) -> PathBuf {
-        self.scratch.path().join(&self.name)
-    }
-
-    /// Writes a small content.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all(bytes).map_err(|e| failed("write", &self.path(), e))
-    }
-
-    /// Moves the file to a place outside of the blobs, over what is there.
-    pub fn move_to(mut self, dir: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<()> {
-        rustix::fs::renameat(self.scratch.dir(), self.name.as_str(), dir, path)?;
-        self.moved = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        if !self.moved {
-            // The whole folder goes with its owner; this is only sooner.
-            let _ = rustix::fs::unlinkat(self.scratch.dir(), self.name.as_str(), AtFlags::empty());
-        }
     }
 }
 

@@ -436,7 +436,7 @@ impl Keeper<'_> {
         item: &Item,
         fd: &OwnedFd,
         buffer: &mut Buffer,
-    ) -> Result<(Digest, super::blobs::Temporary<'_>), StoreError> {
+    ) -> Result<(Digest, super::temporary::Temporary<'_>), StoreError> {
         let temporary = self.blobs.temporary()?;
         let mut hasher = Hasher::new();
         let full = |e| failed("write", &temporary.path(), e);

@@ -11,6 +11,7 @@ mod open;
 pub(crate) mod parallel;
 pub(crate) mod results;
 mod stage;
+mod temporary;
 mod verify;
 mod workspace;
 

@@ -19,6 +19,7 @@ pub struct Above<'a> {
     globals: &'a Globals,
     space: &'a Workspace,
     places: &'a ImagePlaces,
+    registry: Option<&'a str>,
     session: OnceCell<Session>,
     /// The modules that were named and are images.
     images: RefCell<Vec<ImageModule>>,
@@ -27,9 +28,14 @@ pub struct Above<'a> {
 }
 
 impl<'a> Above<'a> {
-    pub fn new(globals: &'a Globals, space: &'a Workspace, places: &'a ImagePlaces) -> Self {
+    pub fn new(
+        globals: &'a Globals,
+        space: &'a Workspace,
+        places: &'a ImagePlaces,
+        registry: Option<&'a str>,
+    ) -> Self {
         let (session, images) = (OnceCell::new(), RefCell::default());
-        Self { globals, space, places, session, images, failed: RefCell::default() }
+        Self { globals, space, places, registry, session, images, failed: RefCell::default() }
     }
 
     /// The configuration of something that a Dockerfile names, or why it cannot be used.
@@ -58,7 +64,7 @@ impl<'a> Above<'a> {
         {
             let mut images = self.images.borrow_mut();
             let targets = std::slice::from_ref(&module.name);
-            match gather(session, targets, &images, self.places) {
+            match gather(session, targets, &images, self.places, self.registry) {
                 Ok(more) => images.extend(more),
                 Err(failed) => {
                     self.failed.borrow_mut().get_or_insert(failed);

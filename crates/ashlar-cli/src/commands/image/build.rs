@@ -14,7 +14,7 @@ use ashlar_recipe::Write;
 use ashlar_store::{Found, ImageTarget, Images as _, LayerSource, Watch, read_tree};
 use serde_json::json;
 
-use super::job::{Job, Run, jobs};
+use super::job::{Job, Lacks, Run, jobs};
 use super::secrets::secrets;
 use crate::args::Globals;
 use crate::args::image::{Build, Packing};
@@ -33,7 +33,7 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
         enter_namespace()?;
     }
-    let mut job = Job::open(globals, &args.which, want)?;
+    let mut job = Job::open(globals, &args.which, want, Lacks::Resolve)?;
     let cancel = Cancel::new();
     let opened = job.space.open_remotes()?;
     let sends = opened.iter().any(|remote| remote.write != Write::No);
@@ -205,7 +205,11 @@ fn targets(globals: &Globals, args: &Build) -> Result<(Vec<ImageTarget>, Vec<Pat
             folders.push(globals.project.join(folder));
             continue;
         }
-        let target = ImageTarget::parse(text, args.which.registry.as_deref())?;
+        let mut target = ImageTarget::parse(text, args.which.registry.as_deref())?;
+        if let (ImageTarget::Archive { file, name: None }, Some(tag)) = (&target, &args.which.tag) {
+            let named = format!("docker-archive:{}:{tag}", file.display());
+            target = ImageTarget::parse(&named, None)?;
+        }
         all.push(target.below(&globals.project));
     }
     Ok((all, folders))

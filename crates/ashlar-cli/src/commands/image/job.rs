@@ -53,9 +53,23 @@ pub struct Job {
     pub pinned: Option<Pinned>,
 }
 
+/// What is done about what a lock file lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// It is resolved and written down, as builds do.
+    Resolve,
+    /// It is an error: whoever only asks changes nothing.
+    Refuse,
+}
+
 impl Job {
     /// Reads and plans an image. Of bases only configurations are fetched.
-    pub fn open(globals: &Globals, which: &Which, want: Want) -> Result<Self, Failed> {
+    pub fn open(
+        globals: &Globals,
+        which: &Which,
+        want: Want,
+        lacks: Lacks,
+    ) -> Result<Self, Failed> {
         let (space, asked) = match &which.module {
             Some(name) => of_module(globals, which, name)?,
             None => of_context(globals, which)?,
@@ -73,7 +87,10 @@ impl Job {
             let mut bases = bases.clone();
             bases.extend(bases_of(&modules));
             let tell = |text: String| show.remark(&text);
-            let lock = session.complete_lock_below(named, &bases, &tell)?;
+            let lock = match lacks {
+                Lacks::Resolve => session.complete_lock_below(named, &bases, &tell)?,
+                Lacks::Refuse => session.complete_below(named, &bases)?,
+            };
             facts = session.facts_below(lock, named, &bases)?;
             number_images(&mut modules, Some(&mut made), &mut facts);
         }
@@ -168,7 +185,7 @@ fn of_context(globals: &Globals, which: &Which) -> Result<(Workspace, Asked), Fa
     let show = Show::of(globals, &space.store, "instruction");
     let warn = |text: String| show.event(Event::Warning(text));
     let watch = Watch { warn: &warn, ..Watch::NOBODY };
-    let above = Above::new(globals, &space, &images);
+    let above = Above::new(globals, &space, &images, which.registry.as_deref());
     let named = |base: &Base| above.named(base);
     let around = Around { images: &images, digest: &digest, watch: &watch, named: &named };
     let made = gather(&place, &around);
@@ -193,7 +210,7 @@ fn of_module(globals: &Globals, which: &Which, name: &str) -> Result<(Workspace,
     };
     let images = images::places(&space.store, globals.offline, which.plain_http);
     let targets = std::slice::from_ref(&module.name);
-    let mut modules = images::gather(&session, targets, &[], &images)?;
+    let mut modules = images::gather(&session, targets, &[], &images, which.registry.as_deref())?;
     let at = modules.iter().position(|one| one.name == module.name);
     let own = at.map(|at| modules.remove(at));
     let own =
@@ -253,7 +270,7 @@ impl Job {
             bases: self.bases.clone(),
             contexts: self.contexts.clone(),
             secrets: how.secrets,
-            caches: store.path().join("caches"),
+            caches: images::caches(store),
             grace: how.grace,
             pinning: self.pinned.as_ref().map(|pinned| Arc::clone(&pinned.pinning)),
         };

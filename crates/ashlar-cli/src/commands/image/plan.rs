@@ -8,7 +8,7 @@ use ashlar_plan::{ImageWork, StepIndex, Want, forecast, within};
 use ashlar_store::Timing;
 use serde_json::{Value, json};
 
-use super::job::{Job, jobs};
+use super::job::{Job, Lacks, jobs};
 use super::pins::network;
 use super::survey::{self, Survey, WORDS, base_layer, from, lines, shown, stage_name};
 use crate::args::Globals;
@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failed};
 use crate::show::{self, Paint};
 
 pub fn run(globals: &Globals, args: &Plan) -> Result<Exit, Failed> {
-    let job = Job::open(globals, &args.which, Want::Image)?;
+    let job = Job::open(globals, &args.which, Want::Image, Lacks::Refuse)?;
     let survey = Survey::of(&job)?;
     let timings = timings(&job, &survey)?;
     let paint = Paint::new(globals.color, std::io::IsTerminal::is_terminal(&std::io::stdout()));

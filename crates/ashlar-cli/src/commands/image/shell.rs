@@ -11,7 +11,7 @@ use ashlar_dockerfile::{Network, Run as Command, RunMount, Seen};
 use ashlar_execute::{Cancel, Request, Sandbox};
 use ashlar_plan::{Access, Files, ImageWork, KeyInputs, Plan, Step, StepId, StepIndex, Want, Work};
 
-use super::job::{Job, Run, jobs};
+use super::job::{Job, Lacks, Run, jobs};
 use super::place::{Place, find};
 use super::secrets::secrets;
 use crate::args::Globals;
@@ -26,7 +26,7 @@ pub fn run(globals: &Globals, args: &Shell) -> Result<Exit, Failed> {
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
         enter_namespace()?;
     }
-    let job = Job::open(globals, &args.which, Want::Image)?;
+    let job = Job::open(globals, &args.which, Want::Image, Lacks::Resolve)?;
     job.all_recorded()?;
     let place = find(&job, args.at, args.before)?;
     let (plan, step) = planned(&job, &place, args.before);

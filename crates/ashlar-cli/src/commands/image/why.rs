@@ -6,7 +6,7 @@ use ashlar_dockerfile::Instruction;
 use ashlar_plan::{StepIndex, Want};
 use serde_json::json;
 
-use super::job::Job;
+use super::job::{Job, Lacks};
 use super::survey::{self, Survey, WORDS, lines, shown, stage_name};
 use crate::args::Globals;
 use crate::args::image::Which;
@@ -23,7 +23,7 @@ struct Miss<'a> {
 }
 
 pub fn run(globals: &Globals, which: &Which) -> Result<Exit, Failed> {
-    let job = Job::open(globals, which, Want::Image)?;
+    let job = Job::open(globals, which, Want::Image, Lacks::Refuse)?;
     let survey = Survey::of(&job)?;
     let misses = misses(&job, &survey);
     let paint = Paint::new(globals.color, std::io::IsTerminal::is_terminal(&std::io::stdout()));

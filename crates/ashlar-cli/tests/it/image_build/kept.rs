@@ -158,6 +158,11 @@ fn a_cache_can_begin_with_files_of_a_stage() {
     // Other files begin another cache.
     context.write(&lines("other", ""));
     assert_eq!(context.file(&[], "second"), "other\nmore\n");
+    // What nobody uses any more can go, and is begun again.
+    let gone = context.0.run(&["store", "gc", "--json", "--max-age", "0s"]).good().events();
+    assert_eq!(gone[0]["caches"], 2);
+    context.write(&lines("other", "&& true"));
+    assert_eq!(context.file(&[], "second"), "other\nmore\n");
     // A file is no beginning.
     context.write(&lines("other", "").replace("source=/seed", "source=/seed/file"));
     context.0.run(&["image", "build", "."]).exits(2).says("`/seed/file`, which is no folder");

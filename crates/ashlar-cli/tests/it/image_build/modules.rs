@@ -130,6 +130,36 @@ fn images_begin_with_bases_and_modules_of_the_project() {
 }
 
 #[test]
+fn a_cache_can_begin_with_what_a_module_makes() {
+    let lines = "RUN --mount=type=cache,target=/cache,from=module:lib,source=usr/lib \
+        cat /cache/lib.txt > /seen && echo more >> /cache/lib.txt\n";
+    let context = project(lines);
+    assert_eq!(context.file(&[], "seen"), "library\n");
+    context.write(&lines.replace("cat /cache", "cat  /cache"));
+    assert_eq!(context.file(&[], "seen"), "library\nmore\n");
+    // Another module begins another cache.
+    context.0.edit("src/lib/lib.txt", "library", "new library");
+    assert_eq!(context.file(&[], "seen"), "new library\n");
+}
+
+#[test]
+fn whoever_only_asks_changes_no_lock_file() {
+    let context = Context::new("");
+    let text = "[project]\nname = \"p\"\n[base.debian]\nsuite = \"bookworm\"\n";
+    context.0.file("ashlar.toml", text);
+    context.0.file("Dockerfile", "FROM base:debian\nRUN true\n");
+    for command in ["plan", "why"] {
+        let ran = context.0.run(&["image", command, "."]).exits(2);
+        assert!(ran.err.contains("the lock file has no base debian"), "{}", ran.err);
+        assert!(ran.err.contains("`ashlar lock`"), "{}", ran.err);
+    }
+    assert!(!context.0.root.join("ashlar.lock").exists());
+    // The advice is good: it knows a base that no module names.
+    let ran = context.0.run(&["--offline", "lock"]);
+    assert!(ran.err.contains("lacks base debian"), "{}", ran.err);
+}
+
+#[test]
 fn a_group_stands_for_its_members() {
     let context = project("COPY --from=module:both /usr/share/ /all/\n");
     context.0.module("both", "depends = [\"one\", \"two\"]\n[build]\nkind = \"group\"\n");

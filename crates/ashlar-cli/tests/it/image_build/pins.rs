@@ -180,6 +180,33 @@ fn what_was_not_recorded_or_cannot_be_is_refused() {
 }
 
 #[test]
+fn a_replayed_command_goes_on_where_the_budget_stopped_it() {
+    let site = Site::new(&[("a", "a\n")]);
+    let one = Context::new(&format!(
+        "RUN --network=default --mount=type=checkpoint,target=/work cd /work; \
+         [ -e got ] || {{ busybox wget -q -O part {}/a && mv part got; }}; for n in 1 2 3 4; do \
+         [ -e $n ] || {{ sleep 1; touch $n; echo $n >> order; }}; done; cat got order > /got\n",
+        site.url
+    ));
+    // What is recorded begins with nothing, so nothing is recorded before there is time for all.
+    let short = ["--pin", "--budget", "3s", "--grace", "1"];
+    one.build(&short).exits(5);
+    one.build(&short).exits(5);
+    assert_eq!(pins(&one), "");
+    one.build(&["--pin"]).good();
+    let text = pins(&one);
+    let two = one.elsewhere();
+    let mut runs = 0;
+    while two.build(&short).code == 5 {
+        runs += 1;
+        assert!(runs < 6, "it never ends");
+    }
+    assert!((1..=4).contains(&runs), "{runs} runs stopped");
+    assert_eq!(two.file(&["--pin"], "got"), "a\n1\n2\n3\n4\n");
+    assert_eq!(pins(&two), text);
+}
+
+#[test]
 fn a_recording_that_is_killed_is_begun_anew() {
     let site = Site::new(&[("a", "a\n"), ("b", "b\n")]);
     let again = get(&site, &["b"]).replace(" && ", " ");

@@ -39,6 +39,24 @@ fn a_registry_that_is_down_fails_nothing() {
 }
 
 #[test]
+fn what_could_not_be_sent_goes_with_the_next_build_that_requires_it() {
+    let context = Context::new(LINES);
+    let place = context.beside("remote");
+    let remote = format!("team=dir:{}", place.display());
+    // A file is in its place.
+    std::fs::write(&place, "").unwrap();
+    let ran = context.0.run(&["image", "build", "--remote", &remote, "."]).good();
+    let said = "the next build with --require-push sends what is missing";
+    assert!(ran.err.contains(said), "{}", ran.err);
+    std::fs::remove_file(&place).unwrap();
+    // The advice is good: another machine has everything afterwards.
+    let ran = context.build(&["--remote", &remote, "--require-push"]).good();
+    assert_eq!(ran.summary()["built"], 0);
+    let ran = context.elsewhere().build(&["--remote", &remote]).good();
+    assert_eq!(ran.summary()["built"], 0);
+}
+
+#[test]
 fn an_image_at_a_registry_is_the_base_of_another() {
     let registry = docker_registry(&Options::default());
     let reference = format!("{}/base:1", registry.host());
@@ -86,6 +104,16 @@ fn others_read_what_is_written() {
         .unwrap();
     let config: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
     assert_eq!(config["config"]["User"], "7");
+    // An archive is called by what the image is called, unless it says otherwise.
+    let plain = context.beside("plain.tar");
+    let output = format!("docker-archive:{}", plain.display());
+    context.build(&["--output", &output, "-t", "team/tools:2"]).good();
+    let list = std::process::Command::new("tar")
+        .args(["-xOf", plain.to_str().unwrap(), "manifest.json"])
+        .output()
+        .unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert!(list[0]["RepoTags"][0].as_str().unwrap().ends_with("team/tools:2"), "{list}");
 }
 
 #[test]
