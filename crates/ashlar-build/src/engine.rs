@@ -138,7 +138,7 @@ impl Engine<'_> {
                     if !std::mem::replace(&mut told, true) {
                         (self.tell)(Event::Waiting { id: step.id.clone() });
                     }
-                    !self.cancel.is_cancelled()
+                    !self.is_stopping()
                 })?;
                 if lock.is_none() {
                     return Ok(Ended::skipped(started));
@@ -261,6 +261,11 @@ impl Engine<'_> {
         let known_as = recorded.map(|as_| Box::new((as_.key, as_.inputs)));
         let ended = Ended::found(StepOutcome::Built, Found { action, result }, began);
         Ok(Ended { took, known_as, ..ended })
+    }
+
+    /// Whether nothing is to be waited for any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.cancel.is_cancelled() || self.is_over()
     }
 
     /// Whether the time of the run is over.

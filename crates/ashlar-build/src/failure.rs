@@ -40,6 +40,7 @@ impl From<ExecuteError> for Failure {
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
         let kind = match &error {
+            SourceError::Stopped => return Self::Stopped,
             SourceError::Lacks { .. } => ErrorKind::Machine,
             SourceError::Store(_) => ErrorKind::Store,
             _ => ErrorKind::Build,

@@ -447,7 +447,9 @@ impl Session {
         let digest = |path: &Path, meta: &std::fs::Metadata| self.stat.digest_file(path, meta);
         let images = self.images.get();
         let building = images.and_then(|images| images.building(&self.store));
+        let stop = || cancel.is_cancelled();
         self.with_fetcher(|_, fetcher| {
+            let fetcher = fetcher.until(&stop);
             let engine = Engine {
                 project: &self.project,
                 folder: &self.folder,
@@ -459,7 +461,7 @@ impl Session {
                 digest: &digest,
                 local: Some(&self.store),
                 executor: &sandbox,
-                fetcher,
+                fetcher: &fetcher,
                 jobs: &jobs,
                 cancel,
                 tell,

@@ -60,7 +60,7 @@ pub(crate) fn assemble(spec: &Spec) -> Result<(), Failure> {
     for (tree, at) in &spec.mounts {
         bind_read_only(tree, &root.point(at)?)?;
     }
-    root.write_down(&spec.folder.join(MADE), &point)?;
+    root.write_down(&spec.folder.join(MADE))?;
     if matches!(spec.root, RootSpec::Host { .. }) {
         read_only(&point)?;
     }
@@ -209,14 +209,18 @@ impl Inside {
         Ok(path.to_path_buf())
     }
 
-    pub(crate) fn write_down(&self, file: &Path, point: &Path) -> Result<(), Failure> {
+    pub(crate) fn write_down(&self, file: &Path) -> Result<(), Failure> {
+        let doing = "list mount points";
+        // As the kernel knows it, like those that were made: what leads to the store may have links.
+        let point = place(&self.root).map_err(|e| failure(doing, e))?;
         let mut list = Vec::new();
         for made in self.made.borrow().iter() {
-            let made = made.strip_prefix(point).unwrap_or(made);
+            // One that is not removed afterwards would be a part of what the command made.
+            let made = made.strip_prefix(&point).map_err(|_| failure(doing, Errno::XDEV))?;
             list.extend_from_slice(made.as_os_str().as_bytes());
             list.push(0);
         }
-        std::fs::write(file, list).map_err(|e| failure("list mount points", e))
+        std::fs::write(file, list).map_err(|e| failure(doing, e))
     }
 
     fn folder(&self, path: &str) -> rustix::io::Result<OwnedFd> {

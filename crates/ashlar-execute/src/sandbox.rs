@@ -169,7 +169,12 @@ impl Sandbox {
             }
         };
         match self.store.keep_folder(&prepared.folder().join(folder), how) {
-            Ok((digest, tree)) => Ok(Outcome::Succeeded(Kept { digest, tree })),
+            Ok((digest, tree)) => match unwritable(&tree).filter(|_| how == Capture::ImageLayer) {
+                None => Ok(Outcome::Succeeded(Kept { digest, tree })),
+                Some(path) => Ok(Outcome::Unkeepable(format!(
+                    "{path} has a name that deletes another file in layers of images"
+                ))),
+            },
             Err(StoreError::Unkeepable { path, what }) => {
                 let path = path.strip_prefix(prepared.folder().join(folder)).unwrap_or(&path);
                 Ok(Outcome::Unkeepable(format!("{} is {what}", path.display())))
@@ -188,7 +193,7 @@ impl Sandbox {
     ) -> Result<Vec<Checkpoint>, ExecuteError> {
         let mut kept = Vec::new();
         for (at, folder) in &prepared.checkpoints {
-            match self.store.keep_folder(folder, Capture::Snapshot) {
+            match self.store.keep_folder(folder, Capture::Checkpoint) {
                 Ok((digest, tree)) => {
                     kept.push(Checkpoint { at: at.clone(), kept: Kept { digest, tree } });
                 }
@@ -206,6 +211,19 @@ impl Sandbox {
         }
         Ok(kept)
     }
+}
+
+/// A file with a name that means something else in a layer: see the OCI image specification,
+/// "Whiteouts".
+fn unwritable(tree: &ashlar_object::Tree) -> Option<String> {
+    let mut found = None;
+    tree.walk(|entry| {
+        let name = entry.path.names().last();
+        if found.is_none() && name.is_some_and(|name| name.as_bytes().starts_with(b".wh.")) {
+            found = Some(entry.path.to_string());
+        }
+    });
+    found
 }
 
 /// So little room on a disk is none: a command cannot do anything with it.

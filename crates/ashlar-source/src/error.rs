@@ -41,6 +41,9 @@ pub enum SourceError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Whoever wants it was stopped meanwhile.
+    #[error("the transfer was stopped")]
+    Stopped,
     /// A file at an address cannot be had.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -81,7 +84,7 @@ impl SourceError {
             Self::Unpack(_, e) => e.advice(),
             Self::Patch(e) => e.advice(),
             Self::Project(e) => e.advice(),
-            Self::Start { .. } | Self::Io { .. } | Self::Store(_) => None,
+            Self::Start { .. } | Self::Io { .. } | Self::Store(_) | Self::Stopped => None,
         }
     }
 

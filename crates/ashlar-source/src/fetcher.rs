@@ -29,6 +29,7 @@ pub struct Fetcher<'a> {
     apt: &'a Apt,
     recall: Recall<'a>,
     remember: Remember<'a>,
+    stop: url::Stop<'a>,
 }
 
 impl<'a> Fetcher<'a> {
@@ -43,7 +44,13 @@ impl<'a> Fetcher<'a> {
         recall: Recall<'a>,
         remember: Remember<'a>,
     ) -> Self {
-        Self { store, scratch, offline, apt, recall, remember }
+        Self { store, scratch, offline, apt, recall, remember, stop: &|| false }
+    }
+
+    /// The same, which gives up a transfer from an address when it is told to stop.
+    #[must_use]
+    pub fn until<'b>(&'b self, stop: url::Stop<'b>) -> Fetcher<'b> {
+        Fetcher { scratch: self.scratch.clone(), stop, ..*self }
     }
 
     /// A file at an address, or at one of its mirrors in order, checked against its SHA-256
@@ -70,7 +77,7 @@ impl<'a> Fetcher<'a> {
         }
         let folder = self.temporary()?;
         let file = folder.path().join("file");
-        url::download(&urls, &hash, self.offline, &file)?;
+        url::download(&urls, &hash, self.offline, &file, self.stop)?;
         let digest = self.put_file(&file)?;
         (self.remember)(&digest.hash, digest);
         Ok(digest)

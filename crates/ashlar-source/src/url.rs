@@ -10,6 +10,9 @@ use ashlar_object::{Digest, Hasher};
 
 use crate::SourceError;
 
+/// Says whether nobody wants any more what is under way.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// How often an address is tried before the next one.
 const TRIES: u32 = 3;
 /// After how long without a byte a connection counts as broken.
@@ -117,13 +120,15 @@ pub(crate) fn file_name(url: &str) -> Result<String, UrlError> {
 }
 
 /// Gets the file from the first address that has it. `local_only` leaves out all but `file:`.
+/// `stop` is asked while something comes.
 pub(crate) fn download(
     urls: &[&str],
     sha256: &[u8; 32],
     local_only: bool,
     to: &Path,
+    stop: Stop<'_>,
 ) -> Result<(), SourceError> {
-    download_with(&agent(), urls, sha256, local_only, to)
+    download_with(&agent(), urls, sha256, local_only, to, stop)
 }
 
 fn download_with(
@@ -132,6 +137,7 @@ fn download_with(
     sha256: &[u8; 32],
     local_only: bool,
     to: &Path,
+    stop: Stop<'_>,
 ) -> Result<(), SourceError> {
     let mut errors = Vec::new();
     for url in urls {
@@ -142,7 +148,7 @@ fn download_with(
         } else if local_only {
             continue;
         } else {
-            fetch(agent, url, sha256, to)
+            fetch(agent, url, sha256, to, stop)
         };
         match result {
             Ok(()) => return Ok(()),
@@ -195,7 +201,13 @@ struct Partial {
     tag: Option<String>,
 }
 
-fn fetch(agent: &ureq::Agent, url: &str, sha256: &[u8; 32], to: &Path) -> Result<(), SourceError> {
+fn fetch(
+    agent: &ureq::Agent,
+    url: &str,
+    sha256: &[u8; 32],
+    to: &Path,
+    stop: Stop<'_>,
+) -> Result<(), SourceError> {
     let file = File::create(to).map_err(SourceError::io("create", to))?;
     let mut partial = Partial { file, hasher: Hasher::new(), got: 0, tag: None };
     let mut pause = FIRST_PAUSE;
@@ -203,7 +215,7 @@ fn fetch(agent: &ureq::Agent, url: &str, sha256: &[u8; 32], to: &Path) -> Result
     loop {
         let before = partial.got;
         let resumed = before > 0;
-        let attempt = attempt(agent, url, &mut partial, to)?;
+        let attempt = attempt(agent, url, &mut partial, to, stop)?;
         let error = match attempt {
             Attempt::Done => {
                 let got = std::mem::take(&mut partial.hasher).finish();
@@ -226,6 +238,9 @@ fn fetch(agent: &ureq::Agent, url: &str, sha256: &[u8; 32], to: &Path) -> Result
         if tries >= TRIES {
             return Err(error.into());
         }
+        if stop() {
+            return Err(SourceError::Stopped);
+        }
         std::thread::sleep(pause);
         pause = (pause * 2).min(STALL);
     }
@@ -247,6 +262,7 @@ fn attempt(
     url: &str,
     partial: &mut Partial,
     to: &Path,
+    stop: Stop<'_>,
 ) -> Result<Attempt, SourceError> {
     // Not compressed on the way: the checksum is that of the file itself.
     let mut request = agent.get(url).header("Accept-Encoding", "identity");
@@ -295,6 +311,9 @@ fn attempt(
                 return Ok(Attempt::Again(UrlError::Broken { url: url.to_owned(), got, why }));
             }
         };
+        if stop() {
+            return Err(SourceError::Stopped);
+        }
         partial.file.write_all(&buffer[..count]).map_err(SourceError::io("write", to))?;
         partial.hasher.update(&buffer[..count]);
         partial.got += count as u64;

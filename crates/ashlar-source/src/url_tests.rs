@@ -58,7 +58,7 @@ fn direct() -> ureq::Agent {
 fn get(urls: &[&str], content: &[u8]) -> Result<Vec<u8>, UrlError> {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("file");
-    match download_with(&direct(), urls, &Digest::of(content).hash, false, &to) {
+    match download_with(&direct(), urls, &Digest::of(content).hash, false, &to, &|| false) {
         Ok(()) => Ok(std::fs::read(&to).unwrap()),
         Err(SourceError::Url(e)) => Err(e),
         Err(other) => panic!("{other}"),

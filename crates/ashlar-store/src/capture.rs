@@ -130,7 +130,7 @@ pub(crate) fn scan_without(
     scan.items.push(Item { path: Vec::new(), parent: 0, name: None, kind, facts, xattrs, group });
     let top = open_dir(root, b".").map_err(failing("open", folder))?;
     Scanner { folder, how, without, dev: facts.dev, scan: &mut scan }.below(&top, 0, 0)?;
-    if how == Capture::ImageLayer {
+    if matches!(how, Capture::ImageLayer | Capture::Checkpoint) {
         scan.group();
     }
     Ok(scan)
@@ -242,7 +242,7 @@ impl Scanner<'_> {
             FileType::Socket => Ok(None),
             // Somebody may wait for one to be there.
             FileType::Fifo => match self.how {
-                Capture::ImageLayer => Ok(Some(Kind::Fifo)),
+                Capture::ImageLayer | Capture::Checkpoint => Ok(Some(Kind::Fifo)),
                 Capture::Outputs => refused("a FIFO"),
                 Capture::Layer | Capture::Root | Capture::Snapshot => Ok(None),
             },
@@ -289,6 +289,11 @@ pub(crate) fn meta(
             extra.xattrs = xattrs.clone();
         }
         Capture::Snapshot => extra.mtime = Some(facts.mtime),
+        Capture::Checkpoint => {
+            (extra.uid, extra.gid) = owners.inside(facts.uid, facts.gid);
+            extra.xattrs = xattrs.clone();
+            extra.mtime = Some(facts.mtime);
+        }
     }
     match item.kind {
         Kind::Symlink(_) => Meta::new(0o777, extra),

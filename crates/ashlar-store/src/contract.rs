@@ -21,6 +21,9 @@ pub enum Capture {
     Root,
     /// A workspace: owners dropped, times kept, because a `make` inside trusts them.
     Snapshot,
+    /// What a command left that was stopped: owners and times kept, files with several names and
+    /// FIFOs too, as for the command to go on with. Sockets are left out.
+    Checkpoint,
 }
 
 impl Capture {
@@ -28,14 +31,14 @@ impl Capture {
     pub(crate) fn is_layer(self) -> bool {
         match self {
             Self::Layer | Self::ImageLayer => true,
-            Self::Outputs | Self::Root | Self::Snapshot => false,
+            Self::Outputs | Self::Root | Self::Snapshot | Self::Checkpoint => false,
         }
     }
 
     /// Whether owners and attributes are part of what is kept.
     pub(crate) fn keeps_owners(self) -> bool {
         match self {
-            Self::Layer | Self::ImageLayer | Self::Root => true,
+            Self::Layer | Self::ImageLayer | Self::Root | Self::Checkpoint => true,
             Self::Outputs | Self::Snapshot => false,
         }
     }

@@ -186,6 +186,12 @@ fn snapshots_keep_times(store: &dyn Store) {
     let extra = file(&tree, "a").meta.extra.clone().unwrap();
     assert_eq!(extra.mtime, Some(Time { seconds: 1_000_000_000, nanos: 250_000_000 }));
     assert_eq!((extra.uid, extra.gid), (0, 0));
+    // Of a checkpoint they are kept as well, after which nothing is there of the folder itself.
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("a"), "a").unwrap();
+    std::fs::File::open(folder.join("a")).unwrap().set_modified(time).unwrap();
+    let (_, tree) = store.keep_folder(&folder, Capture::Checkpoint).unwrap();
+    assert_eq!(file(&tree, "a").meta.extra.clone().unwrap().mtime, extra.mtime);
 }
 
 fn what_cannot_be_kept_is_refused(store: &dyn Store) {
@@ -220,6 +226,7 @@ fn image_layers_have_hard_links(store: &dyn Store) {
         .collect();
     assert_eq!(names, [["b", "c/d"]]);
     assert!(!keep(Capture::Layer).has_links());
+    assert!(keep(Capture::Checkpoint).has_links());
 }
 
 fn the_same_folder_is_the_same_tree(store: &dyn Store) {

@@ -58,7 +58,7 @@ pub(crate) fn take(
             let shared = sharing == Sharing::Shared;
             while !try_lock(&file, shared).map_err(|e| unusable(folder, &e))? {
                 if cancelled() {
-                    return Err(Failure::store("stopped while a cache was in use".to_owned()));
+                    return Err(Failure::Stopped);
                 }
                 std::thread::sleep(PAUSE);
             }

@@ -31,12 +31,14 @@ pub enum Downloaded {
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// A source matches nothing.
-    #[error("there is no `{path}` to copy{}", nearest(near.as_deref()))]
+    #[error("there is no `{path}` to copy{}", nearest(near.as_deref(), *context))]
     Missing {
         /// The source as written.
         path: String,
         /// A name like it, where it was looked for.
         near: Option<String>,
+        /// Whether that was the context.
+        context: bool,
     },
     /// A symbolic link that leads nowhere.
     #[error(
@@ -126,10 +128,11 @@ pub enum CopyError {
     Store(#[from] Box<StoreError>),
 }
 
-fn nearest(near: Option<&str>) -> String {
+fn nearest(near: Option<&str>, context: bool) -> String {
     match near {
         Some(near) => format!("; did you mean `{near}`?"),
-        None => ". If it is there, .dockerignore may leave it out".to_owned(),
+        None if context => ". If it is there, .dockerignore may leave it out".to_owned(),
+        None => String::new(),
     }
 }
 

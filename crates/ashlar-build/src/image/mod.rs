@@ -66,7 +66,7 @@ pub(crate) use pins::{Pinned, Ran, hide_proxy};
 pub use rootfs::write_rootfs;
 pub use steps::{BuildContext, Building};
 
-use ashlar_store::ImageError;
+use ashlar_store::{ImageError, RemoteError};
 
 use crate::event::{ErrorKind, Failure};
 use crate::failure::chain;
@@ -74,6 +74,7 @@ use crate::failure::chain;
 /// Why a base image cannot be had.
 pub(crate) fn failure(error: &ImageError) -> Failure {
     let kind = match error {
+        ImageError::Remote(RemoteError::Stopped) => return Failure::Stopped,
         ImageError::Remote(_) | ImageError::Lost { .. } => ErrorKind::Remote,
         ImageError::Store(_) => ErrorKind::Store,
         _ => ErrorKind::Project,

@@ -58,7 +58,7 @@ fn part_within(from: &Tree, source: &str, bounds: Bounds) -> Result<Node, CopyEr
             Ok(Node::Dir(Tree::from(dir).with_canonical_links().root().clone()))
         }
         Some(Node::File(file)) => Ok(Node::File(ashlar_object::File { link: None, ..file })),
-        Some(_) | None => Err(missing(source, from, &way.path)),
+        Some(_) | None => Err(missing(source, from, &way.path, bounds)),
     }
 }
 
@@ -107,7 +107,7 @@ pub(super) fn picks(copy: &Copy, from: &Tree) -> Result<Vec<Pick>, CopyError> {
         matched |= any;
         if !any {
             // `COPY needed optional*` is how people say that a file need not be there.
-            let error = missing(written, from, &RelPath::root());
+            let error = missing(written, from, &RelPath::root(), bounds);
             if !has_wildcards(written) {
                 return Err(error);
             }
@@ -244,7 +244,12 @@ impl Search<'_> {
                     let name = Name::new(part.as_bytes()).map_err(|e| CopyError::Path(e.into()))?;
                     if !dir.entries().contains_key(&name) {
                         if !has_wildcards(clean) {
-                            return Err(missing(written, self.from, &place.path.join(&name)));
+                            return Err(missing(
+                                written,
+                                self.from,
+                                &place.path.join(&name),
+                                self.bounds,
+                            ));
                         }
                         continue;
                     }
@@ -350,7 +355,7 @@ fn lost_at(written: &str, lost: Lost) -> CopyError {
 }
 
 /// The error for a source that is not there, with a name like it where it was looked for.
-fn missing(written: &str, from: &Tree, path: &RelPath) -> CopyError {
+fn missing(written: &str, from: &Tree, path: &RelPath, bounds: Bounds) -> CopyError {
     let mut path = path.clone();
     if path.is_root() {
         // A pattern: what is before its first wildcard says where to look.
@@ -381,5 +386,7 @@ fn missing(written: &str, from: &Tree, path: &RelPath) -> CopyError {
             }
         }
     }
-    CopyError::Missing { path: written.to_owned(), near }
+    // Of other images and stages nothing is left out, and what is above them is nothing.
+    let context = matches!(bounds, Bounds::Folder);
+    CopyError::Missing { path: written.to_owned(), near, context }
 }

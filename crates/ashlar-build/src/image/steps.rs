@@ -10,10 +10,11 @@ use ashlar_dockerfile::{Run, RunMount};
 use ashlar_execute::{
     ImageMount, ImageView, Keep, Kept, Mounted, Network, Owner, Request, Root, Secret, User, View,
 };
-use ashlar_object::{CanonicalHasher, Command, Digest, Node, StepKey, Tree};
+use ashlar_object::{CanonicalHasher, Command, Digest, Node, RelPath, StepKey, Tree};
 use ashlar_pack::image::{Bounds, read_layer};
 use ashlar_plan::{Access, Download, Files, ImageWork, Step, StepIndex};
 use ashlar_store::{Images, ResolvedImage, Watch, put, read};
+use memchr::memmem;
 
 use super::action;
 use super::cache_mount;
@@ -170,7 +171,7 @@ impl Engine<'_> {
         let missing = || Failure::project("the base image has no such layer".to_owned());
         let image = building.bases.get(base).ok_or_else(missing)?;
         let expected = image.layers.get(layer).ok_or_else(missing)?;
-        let go_on = || !self.cancel.is_cancelled();
+        let go_on = || !self.is_stopping();
         let watch = Watch { go_on: &go_on, ..Watch::NOBODY };
         let fetched = |error: ashlar_store::ImageError| super::failure(&error);
         let mut bytes = building.images.open_layer(image, layer, &watch).map_err(fetched)?;
@@ -301,7 +302,7 @@ impl Engine<'_> {
                         mounts.push(ImageMount { at: target.clone(), what });
                         continue;
                     }
-                    let cancelled = || self.cancel.is_cancelled();
+                    let cancelled = || self.is_stopping();
                     let cache = cache_mount::take(
                         &building.caches,
                         id,
@@ -440,11 +441,32 @@ impl Engine<'_> {
             return Ok(None);
         }
         let mut files = Vec::new();
+        let mut named = None;
         tree.walk(|entry| {
             if let Node::File(file) = entry.node {
                 files.push((entry.path.to_string(), file.digest));
             }
+            let held = |secret: &[u8]| {
+                let has = |bytes: &[u8]| memmem::find(bytes, secret).is_some();
+                let name = entry.path.names().last().is_some_and(|name| has(name.as_bytes()));
+                let (target, meta) = match entry.node {
+                    Node::Symlink(link) => (has(&link.target), Some(&link.meta)),
+                    Node::File(file) => (false, Some(&file.meta)),
+                    Node::Dir(dir) => (false, Some(dir.meta())),
+                    Node::Fifo(meta) => (false, Some(meta)),
+                    Node::Whiteout => (false, None),
+                };
+                let extra = meta.and_then(|meta| meta.extra.as_ref());
+                name || target || extra.is_some_and(|extra| extra.xattrs.values().any(|v| has(v)))
+            };
+            if named.is_none() {
+                let found = wanted.iter().find(|(_, secret)| held(secret));
+                named = found.map(|(id, _)| ((*id).clone(), masked(entry.path, &wanted)));
+            }
         });
+        if named.is_some() {
+            return Ok(named);
+        }
         for (path, digest) in files {
             // Each is looked for in a pass of its own: there is mostly one.
             for (id, secret) in &wanted {
@@ -480,9 +502,22 @@ pub(crate) fn at_its_path(tree: &Tree, source: &str) -> Result<Tree, super::copy
     Ok(Tree::default().with(&path, node))
 }
 
+/// A path that may be shown: up to the first name that has a secret in it.
+fn masked(path: &RelPath, secrets: &[(&String, &[u8])]) -> String {
+    let is_free = |name: &&ashlar_object::Name| {
+        secrets.iter().all(|(_, secret)| memmem::find(name.as_bytes(), secret).is_none())
+    };
+    let free = path.names().iter().take_while(is_free).map(ToString::to_string);
+    let mut shown: Vec<String> = free.collect();
+    if shown.len() < path.names().len() {
+        shown.push("…".to_owned());
+    }
+    shown.join("/")
+}
+
 /// Whether some bytes come up in a content.
 fn contains(content: &mut dyn Read, wanted: &[u8]) -> std::io::Result<bool> {
-    let finder = memchr::memmem::Finder::new(wanted);
+    let finder = memmem::Finder::new(wanted);
     let mut buffer = Vec::with_capacity((256 << 10) + wanted.len());
     loop {
         let count = (&mut *content).take(256 << 10).read_to_end(&mut buffer)?;

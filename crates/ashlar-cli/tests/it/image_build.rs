@@ -2,6 +2,7 @@
 
 mod asking;
 mod commands;
+mod edges;
 mod kept;
 mod keys;
 mod machines;

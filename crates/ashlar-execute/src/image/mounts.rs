@@ -38,7 +38,7 @@ pub(crate) fn assemble(spec: &Spec, image: &ImageSpec, contents: &[u8]) -> Resul
         one(spec, &root, mount, &files, number)?;
     }
     drop(files);
-    root.write_down(&spec.folder.join(MADE), &point)?;
+    root.write_down(&spec.folder.join(MADE))?;
     mount_bind_recursive(&point, ASSEMBLED).map_err(|e| failure("show the finished root", e))?;
     rustix::process::chdir("/").map_err(|e| failure("leave the workspace", e))
 }

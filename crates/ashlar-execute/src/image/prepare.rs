@@ -1,6 +1,6 @@
 //! What a command in an image needs on disk, staged.
 
-use std::os::unix::fs::{MetadataExt as _, lchown};
+use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,7 +65,10 @@ pub(crate) fn prepare(
         kept: Vec::new(),
     };
     all.names(view.network)?;
-    for mount in &view.mounts {
+    // What is mounted within another mount comes after it, in whatever order they are written.
+    let mut mounts: Vec<&ImageMount> = view.mounts.iter().collect();
+    mounts.sort_by_key(|mount| mount.at.split('/').filter(|name| !name.is_empty()).count());
+    for mount in mounts {
         all.add(mount)?;
     }
     let Mounts { contents, list, kept, .. } = all;
@@ -160,7 +163,7 @@ impl Mounts<'_, '_> {
                 anew(&folder, &self.meta(*made), self.owner)?;
                 if let Some(seed) = seed {
                     self.stage.store.check_out(&seed.tree, &folder, Checkout::Copy, true)?;
-                    self.give(&folder, *made)?;
+                    self.own(&folder, &seed.tree)?;
                 }
                 self.push(at, WhatSpec::Bind { source: folder.clone(), read_only: false });
                 self.kept.push((at.clone(), folder));
@@ -273,24 +276,6 @@ impl Mounts<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    /// Gives a folder with all that is in it to one owner.
-    fn give(&self, folder: &Path, made: Owner) -> Result<(), ExecuteError> {
-        let (uid, gid) = (self.owner.wrapping_add(made.uid), self.owner.wrapping_add(made.gid));
-        let mut todo = vec![folder.to_path_buf()];
-        while let Some(path) = todo.pop() {
-            let found = std::fs::symlink_metadata(&path).map_err(fail("look at", &path))?;
-            if (found.uid(), found.gid()) != (uid, gid) {
-                lchown(&path, Some(uid), Some(gid)).map_err(fail("give away", &path))?;
-            }
-            if found.is_dir() {
-                for entry in std::fs::read_dir(&path).map_err(fail("read", &path))? {
-                    todo.push(entry.map_err(fail("read", &path))?.path());
-                }
-            }
-        }
-        make_mode(folder, made.mode)
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use ashlar_object::{Digest, Hasher};
 use ashlar_pack::{tar_end, tar_header, tar_padding};
-use ashlar_store::{ImageError, ImageLayer, RemoteError, Watch};
+use ashlar_store::{ImageError, ImageLayer, ImageTarget, RemoteError, Watch};
 use serde_json::json;
 
 use super::compose::{Blob, Composed};
@@ -37,6 +37,11 @@ pub(super) fn write(
                 .to_owned(),
         ));
     };
+    let target = ImageTarget::Archive { file: file.to_owned(), name: None };
+    target.check()?;
+    // Through a link to the file that it leads to: the link is not replaced.
+    let real = file.canonicalize();
+    let file = real.as_deref().unwrap_or(file);
     let folder = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -229,6 +229,26 @@ impl ImageTarget {
         }
     }
 
+    /// Whether it can be written to, as far as a look at the disk says. The file of an archive is
+    /// replaced when all is written, so what stands in its place has to be a file, and no device or
+    /// pipe.
+    ///
+    /// # Errors
+    /// [`ImageError::Unsupported`].
+    pub fn check(&self) -> Result<(), ImageError> {
+        let Self::Archive { file, .. } = self else { return Ok(()) };
+        match std::fs::metadata(file) {
+            Ok(meta) if !meta.is_file() => Err(ImageError::Unsupported {
+                reference: self.to_string(),
+                why: format!(
+                    "{} is there and is no file; name a file, and pass it on from there",
+                    file.display()
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// With the folder or file as it is seen from another folder.
     #[must_use]
     pub fn below(mut self, base: &Path) -> Self {

@@ -1,7 +1,7 @@
 //! `ashlar image build`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -202,7 +202,7 @@ fn targets(globals: &Globals, args: &Build) -> Result<(Vec<ImageTarget>, Vec<Pat
     let (mut all, mut folders) = (Vec::new(), Vec::new());
     for text in args.outputs.iter().chain(&args.pushes) {
         if let Some(folder) = text.strip_prefix("rootfs:") {
-            folders.push(globals.project.join(folder));
+            folders.push(empty_folder(text, &globals.project.join(folder), folder.is_empty())?);
             continue;
         }
         let mut target = ImageTarget::parse(text, args.which.registry.as_deref())?;
@@ -210,7 +210,27 @@ fn targets(globals: &Globals, args: &Build) -> Result<(Vec<ImageTarget>, Vec<Pat
             let named = format!("docker-archive:{}:{tag}", file.display());
             target = ImageTarget::parse(&named, None)?;
         }
-        all.push(target.below(&globals.project));
+        let target = target.below(&globals.project);
+        target.check()?;
+        all.push(target);
     }
     Ok((all, folders))
+}
+
+/// Where the files of an image can be left, said before anything is built.
+fn empty_folder(text: &str, folder: &Path, unnamed: bool) -> Result<PathBuf, Failed> {
+    let wrong = |why: &str| {
+        Failed::usage(format!("`{text}`: {why}"))
+            .help("--output rootfs:FOLDER, which is made, or is there and empty")
+    };
+    if unnamed {
+        return Err(wrong("it names no folder"));
+    }
+    match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(false) => Err(wrong("the folder is not empty")),
+        // Through links to where it is: a link is not replaced.
+        Ok(true) => folder.canonicalize().map_err(|error| wrong(&error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(folder.to_owned()),
+        Err(error) => Err(wrong(&error.to_string())),
+    }
 }

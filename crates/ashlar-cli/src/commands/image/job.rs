@@ -275,7 +275,10 @@ impl Job {
             pinning: self.pinned.as_ref().map(|pinned| Arc::clone(&pinned.pinning)),
         };
         let origins = self.origins()?;
+        let stop =
+            || how.cancel.is_cancelled() || how.deadline.is_some_and(|end| Instant::now() >= end);
         with_fetcher(store, globals.offline, |_, fetcher| {
+            let fetcher = fetcher.until(&stop);
             let engine = Engine {
                 project: &self.project,
                 folder,
@@ -287,7 +290,7 @@ impl Job {
                 digest: &digest,
                 local: Some(store),
                 executor: &sandbox,
-                fetcher,
+                fetcher: &fetcher,
                 jobs: &jobs,
                 cancel: how.cancel,
                 tell: &tell,
@@ -403,6 +406,7 @@ impl From<ashlar_store::ImageError> for Failed {
     fn from(error: ashlar_store::ImageError) -> Self {
         use ashlar_store::ImageError;
         let exit = match &error {
+            ImageError::Remote(ashlar_store::RemoteError::Stopped) => Exit::Stopped,
             ImageError::Remote(_)
             | ImageError::Store(_)
             | ImageError::File { .. }
