@@ -19,7 +19,8 @@ use crate::{Contents, Layer, LayerPlan, PackError, tar};
 pub struct Writing {
     /// How the archive is compressed.
     pub compression: Compression,
-    /// The level: 1 to 9 for gzip, 1 to 19 for zstd. By default 6 and 3.
+    /// The level: 1 to 9 for gzip, 1 to 19 for zstd. By default 4 and 3: of gzip, 6 makes layers that
+    /// are a hundredth smaller and takes an eighth longer.
     pub level: Option<i32>,
     /// The time of all entries, in seconds since the Unix epoch: [`MOMENT`] or what
     /// `SOURCE_DATE_EPOCH` says.
@@ -74,7 +75,7 @@ pub fn write_layer(
         Compression::Gzip => {
             let mut blob = Blob::new(out);
             let mut plain = Hasher::new();
-            let level = how.level.unwrap_or(6).clamp(1, 9);
+            let level = how.level.unwrap_or(4).clamp(1, 9);
             let threads = how.threads.clamp(1, 64);
             Gzip::run(level.unsigned_abs(), threads, &mut |bytes| blob.put(bytes), |gzip| {
                 archive(&items, contents, &mut |bytes| {
