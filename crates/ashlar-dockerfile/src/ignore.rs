@@ -117,7 +117,9 @@ pub fn ignore(name: &str, text: &str) -> Result<Ignore, Problems> {
     for line in text.split_inclusive('\n') {
         let at = start;
         start += line.len();
+        let whole = line.len();
         let line = line.strip_prefix('\u{feff}').filter(|_| at == 0).unwrap_or(line);
+        let at = at + whole - line.len();
         if line.starts_with('#') {
             continue;
         }
@@ -308,5 +310,14 @@ mod tests {
   help: put `\\` before a character that is meant
 ";
         assert_eq!(error, expected);
+    }
+    #[test]
+    fn places_are_in_the_text_behind_a_mark_of_byte_order() {
+        for text in ["\u{feff}\\\n", "\u{feff}[é", "\u{feff}!"] {
+            let problems = ignore(".dockerignore", text).unwrap_err();
+            let place = problems.list[0].place.as_ref().unwrap();
+            assert_eq!(text.get(place.span.range()), Some(text[3..].trim_end()), "{text:?}");
+            assert!(!problems.render_plain().is_empty());
+        }
     }
 }
