@@ -18,7 +18,6 @@ use crate::image::alike;
 use crate::lookup::{Bring, Lookup, is_fetch, look_far};
 use crate::push::{Item, Queues};
 use crate::record::{record, record_of, report};
-use crate::remotes::Ears;
 
 /// How a build is done.
 #[derive(Clone, Debug)]
@@ -59,7 +58,7 @@ pub fn build(
             let queues = &queues;
             scope.spawn(move || queues.send(engine, journal, index));
         }
-        let ears = Ears { tell: engine.tell, cancel: engine.cancel };
+        let ears = engine.ears();
         let (store, remotes) = (engine.store, &engine.remotes);
         let lookup = look_far(
             plan,
@@ -92,6 +91,9 @@ pub fn build(
     summary.took = began.elapsed();
     summary.remotes = engine.remotes.tallies();
     summary.lost = engine.remotes.lost();
+    // The same command sends them when it is run again.
+    let unsent = summary.remotes.iter().any(|tally| tally.unsent > 0);
+    summary.out_of_time |= options.push_found && unsent && engine.is_over();
     Ok(summary)
 }
 

@@ -63,6 +63,8 @@ pub struct Engine<'a> {
     /// When the run has to be over: commands that are at work then are stopped, and count as not
     /// tried.
     pub deadline: Option<Instant>,
+    /// Until when results are sent to remotes.
+    pub send_until: Option<Instant>,
 }
 
 /// The results a step can use, by the place of the step that made them.
@@ -76,8 +78,6 @@ pub(crate) struct Prepared {
     pub made: Option<Kept>,
     /// Caches that are in use while it runs.
     pub held: Vec<Cache>,
-    /// What it sees and must not keep, by name.
-    pub secrets: Vec<(String, ashlar_execute::Secret)>,
     /// When its downloads are pinned.
     pub pinned: Option<Pinned>,
 }
@@ -85,8 +85,7 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// A command of a module, or of what modules stand on.
     fn command(action: Digest, request: Request) -> Self {
-        let (held, secrets) = (Vec::new(), Vec::new());
-        Self { action, request: Some(request), made: None, held, secrets, pinned: None }
+        Self { action, request: Some(request), made: None, held: Vec::new(), pinned: None }
     }
 }
 
@@ -185,6 +184,11 @@ impl Engine<'_> {
                 if !prepared.pinned.as_ref().is_some_and(Pinned::records) {
                     begun = self.begin_from(&prepared.action, &mut request, again, shared)?;
                 }
+                // A remote was perhaps not waited for, and may have the result or what the command
+                // should go on from: what it left now would be taken for the latest.
+                if self.is_stopping() {
+                    return Ok(Ended::skipped(started));
+                }
                 let left = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
                 request.timeout = match (request.timeout, left) {
                     (Some(own), Some(left)) => Some(own.min(left)),
@@ -196,8 +200,7 @@ impl Engine<'_> {
                 };
                 recorded = ran.recorded;
                 let finished = ran.finished;
-                let checkpoints =
-                    self.keep_checkpoints(&prepared.action, &begun, &finished, &prepared.secrets)?;
+                let checkpoints = self.keep_checkpoints(&prepared.action, &begun, &finished)?;
                 let skipped =
                     || Ended { checkpoints: checkpoints.clone(), ..Ended::skipped(started) };
                 let failed = |failure| Ended {
@@ -221,14 +224,12 @@ impl Engine<'_> {
                     Outcome::TimedOut(_) if self.is_over() => return Ok(skipped()),
                     Outcome::TimedOut(after) => return Ok(failed(Failure::TimedOut(after))),
                     Outcome::Unkeepable(what) => return Ok(failed(Failure::Unkeepable(what))),
+                    Outcome::Leak(leak) => return Ok(failed(crate::image::leaked(&leak))),
                     Outcome::Cancelled => return Ok(skipped()),
                 }
             }
             (None, None) => (empty(self.store)?, Digest::EMPTY, started, Duration::ZERO),
         };
-        if let Some(failure) = self.kept_secret(&prepared.secrets, &kept)? {
-            return Ok(Ended::failed(prepared.action, log, failure, took, began));
-        }
         if let Work::Build(module) = &step.work {
             let missing = crate::expect::unmatched(module, &kept.tree);
             if !missing.is_empty() {
@@ -263,6 +264,11 @@ impl Engine<'_> {
         Ok(Ended { took, known_as, ..ended })
     }
 
+    /// Whom remotes tell, and what stops them.
+    pub(crate) fn ears(&self) -> Ears<'_> {
+        Ears { tell: self.tell, cancel: self.cancel, deadline: self.deadline }
+    }
+
     /// Whether nothing is to be waited for any more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.cancel.is_cancelled() || self.is_over()
@@ -285,7 +291,7 @@ impl Engine<'_> {
         if !shared || !self.remotes.any_readable() {
             return self.required().map(|()| None);
         }
-        let ears = Ears { tell: self.tell, cancel: self.cancel };
+        let ears = self.ears();
         let far = self.remotes.result(*action, self.store, &self.origins, ears)?;
         if far.is_none() {
             self.required()?;
@@ -471,7 +477,6 @@ impl Engine<'_> {
             request: None,
             made: Some(made),
             held: Vec::new(),
-            secrets: Vec::new(),
             pinned: None,
         }
     }

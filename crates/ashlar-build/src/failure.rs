@@ -27,6 +27,7 @@ impl From<ExecuteError> for Failure {
     fn from(error: ExecuteError) -> Self {
         let (kind, advice) = match &error {
             ExecuteError::Lacks { advice, .. } => (ErrorKind::Machine, Some(advice.clone())),
+            ExecuteError::Request { advice, .. } => (ErrorKind::Project, Some(advice.clone())),
             ExecuteError::Sandbox(_) => (ErrorKind::Machine, None),
             ExecuteError::Workspace { .. } => (ErrorKind::Store, None),
             ExecuteError::Store(error) => {

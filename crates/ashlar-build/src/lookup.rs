@@ -105,7 +105,7 @@ pub fn look_far(
             );
             let denied: BTreeSet<StepIndex> = not.iter().map(|(_, step)| *step).collect();
             if let Some(step) = denied.intersection(&lookup.run).next()
-                && !ears.cancel.is_cancelled()
+                && !ears.stopped()
             {
                 remotes.broken(&plan.steps[*step].id.to_string());
             }

@@ -197,7 +197,7 @@ impl Queues {
             remotes.tally(index).failed += batch.len();
             return;
         }
-        let ears = Ears { tell: engine.tell, cancel: engine.cancel };
+        let ears = engine.ears();
         let name: Arc<str> = remotes.name(index).into();
         let go_on = || stop.go_on();
         let publications: Vec<Publication> = batch
@@ -284,7 +284,8 @@ impl Queue {
     }
 }
 
-/// Whether sending goes on: always, until the run was told to stop and some time has passed.
+/// Whether sending goes on: until the time for it is over, or the run was told to stop and some time
+/// has passed.
 struct Stop<'e, 'a> {
     engine: &'e Engine<'a>,
     since: Mutex<Option<Instant>>,
@@ -292,6 +293,9 @@ struct Stop<'e, 'a> {
 
 impl Stop<'_, '_> {
     fn go_on(&self) -> bool {
+        if self.engine.send_until.is_some_and(|end| Instant::now() >= end) {
+            return false;
+        }
         if !self.engine.cancel.is_cancelled() {
             return true;
         }

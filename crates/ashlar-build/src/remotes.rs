@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use ashlar_execute::Cancel;
 use ashlar_object::{Digest, StepKey};
@@ -47,6 +48,8 @@ pub struct Ears<'a> {
     pub tell: &'a (dyn Fn(Event) + Sync),
     /// Whether to stop.
     pub cancel: &'a Cancel,
+    /// When to stop.
+    pub deadline: Option<Instant>,
 }
 
 /// The remotes of a run, the nearest first.
@@ -444,8 +447,9 @@ impl<'a> Remotes<'a> {
 }
 
 impl Ears<'_> {
-    fn stopped(&self) -> bool {
-        self.cancel.is_cancelled()
+    /// Whether nothing is to be waited for any more.
+    pub(crate) fn stopped(&self) -> bool {
+        self.cancel.is_cancelled() || self.deadline.is_some_and(|end| Instant::now() >= end)
     }
 }
 

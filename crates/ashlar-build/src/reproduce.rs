@@ -44,6 +44,7 @@ pub fn reproduce(
         Outcome::Failed(code) => return Err(Failure::Exit(code)),
         Outcome::TimedOut(after) => return Err(Failure::TimedOut(after)),
         Outcome::Unkeepable(what) => return Err(Failure::Unkeepable(what)),
+        Outcome::Leak(leak) => return Err(crate::image::leaked(&leak)),
         Outcome::Cancelled => return Err(Failure::Exit(130)),
     };
     let before = engine.trees.read(engine.store, kept.result.outputs)?;

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::lookup::shared_steps;
 use crate::push::{Item, Queues};
-use crate::remotes::{Ears, Tally};
+use crate::remotes::Tally;
 
 /// What a transfer came to.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +82,7 @@ fn unshared(engine: &Engine<'_>, shared: &[bool]) -> Vec<StepId> {
 pub fn pull(engine: &Engine<'_>, journal: &Journal, beneath: bool) -> Result<Transfer, StoreError> {
     let plan = engine.plan;
     let (store, remotes) = (engine.store, &engine.remotes);
-    let ears = Ears { tell: engine.tell, cancel: engine.cancel };
+    let ears = engine.ears();
     let shared = shared_steps(engine.project, plan);
     let mut steps: Vec<StepIndex> =
         if beneath { (0..plan.steps.len()).collect() } else { plan.targets.clone() };

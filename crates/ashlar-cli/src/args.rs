@@ -455,7 +455,7 @@ fn parse_age(text: &str) -> Result<std::time::Duration, String> {
         _ => (text, 1),
     };
     let number: u64 =
-        number.parse().map_err(|_| "an age is a whole number with s, m, h or d".to_owned())?;
+        number.parse().map_err(|_| "a time is a whole number with s, m, h or d".to_owned())?;
     number
         .checked_mul(factor)
         .map(std::time::Duration::from_secs)

@@ -24,7 +24,7 @@ pub enum Exit {
     Machine,
     /// A store or remote failed.
     Store,
-    /// Stopped by a signal; everything finished is kept.
+    /// Stopped by a signal, or out of time; everything finished is kept.
     Stopped,
     /// What the shell inside the sandbox said.
     Shell(u8),
@@ -296,6 +296,7 @@ impl From<ExecuteError> for Failed {
         let message = chain(&error);
         match error {
             ExecuteError::Lacks { advice, .. } => Self::new(Exit::Machine, message).help(advice),
+            ExecuteError::Request { advice, .. } => Self::usage(message).help(advice),
             ExecuteError::Sandbox(_) => Self::new(Exit::Machine, message),
             ExecuteError::Workspace { .. } => Self::new(Exit::Store, message),
             ExecuteError::Store(error) => error.into(),
@@ -342,11 +343,14 @@ pub fn exit_of_build(summary: &Summary, require_push: bool) -> Exit {
     }
     let mut failures = summary.failures.iter().filter_map(|report| report.failure.as_ref());
     let failed = failures.next().map_or(Exit::Done, exit_of);
-    let unsent = summary.remotes.iter().any(|tally| tally.failed + tally.unsent > 0);
+    let tallies = || summary.remotes.iter();
+    let not_taken = require_push && tallies().any(|tally| tally.failed > 0);
+    let unsent = require_push && tallies().any(|tally| tally.unsent > 0);
     match failed {
         _ if !summary.lost.is_empty() => Exit::Store,
-        Exit::Done if require_push && unsent => Exit::Store,
+        Exit::Done if not_taken => Exit::Store,
         Exit::Done if summary.out_of_time => Exit::Stopped,
+        Exit::Done if unsent => Exit::Store,
         failed => failed,
     }
 }

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod exit;
 mod images;
+mod patient;
 mod remotes;
 mod show;
 mod signals;

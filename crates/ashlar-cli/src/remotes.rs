@@ -1,15 +1,18 @@
 //! From what a project says of its remotes to the remotes.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use ashlar_build::{Keys, Remotes, Shared};
 use ashlar_dropin::cache::Branch;
+use ashlar_execute::Cancel;
 use ashlar_object::Digest;
 use ashlar_recipe::{Layout, Token, Write};
 use ashlar_remote::{BucketKeys, Definition, Secret};
 use ashlar_store::Remote;
 
 use crate::exit::{Exit, Failed};
+use crate::patient::Patient;
 use crate::wiring::Session;
 
 /// Takes the right to write from remotes that have it on other branches only. `root` is a folder of
@@ -116,6 +119,16 @@ pub fn of_run(opened: &[Opened], required: bool) -> Remotes<'_> {
         signs: one.signs,
     });
     Remotes::new(shared.collect(), required)
+}
+
+/// The same, which are asked for nothing more once the time is over or the run is told to stop: one
+/// that says nothing holds a thread of its own.
+pub fn until(opened: Vec<Opened>, cancel: &Cancel, deadline: Option<Instant>) -> Vec<Opened> {
+    let patient = |one: Opened| {
+        let remote = Patient::new(one.remote, cancel.clone(), deadline);
+        Opened { remote: Box::new(remote), ..one }
+    };
+    opened.into_iter().map(patient).collect()
 }
 
 /// Where every remote that is read requires signatures: with which keys each. Empty otherwise.

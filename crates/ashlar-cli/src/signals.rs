@@ -1,6 +1,8 @@
 //! Interrupts: the first one stops the build and keeps what finished, the second one ends the
 //! program at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ashlar_execute::Cancel;
@@ -10,12 +12,18 @@ use signal_hook::iterator::Signals;
 /// After how long programs that fetch (git, apt) are ended: sandboxes end at once.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// After how long the program ends although something still waits: a server that says nothing.
-const LIMIT: Duration = Duration::from_secs(4);
+/// For how long they are ended: who fails to fetch may try another way.
+const INSISTENCE: Duration = Duration::from_secs(3);
 
 /// Lets SIGINT, SIGTERM and SIGHUP set `cancel`. What finished may still be sent for the time of
-/// `sending` before the program ends in any case.
+/// `sending` before the program ends in any case, even though something still waits: a server that
+/// says nothing.
 pub fn cancel_on_signals(cancel: &Cancel, sending: Duration) {
+    cancel_with_grace(cancel, Duration::ZERO, sending);
+}
+
+/// As [`cancel_on_signals`], where commands have some time to end by themselves.
+pub fn cancel_with_grace(cancel: &Cancel, grace: Duration, sending: Duration) {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
         // Without handlers a signal ends the program, and the kernel ends the sandboxes.
         return;
@@ -29,24 +37,39 @@ pub fn cancel_on_signals(cancel: &Cancel, sending: Duration) {
             }
             cancel.cancel();
             std::thread::spawn(move || {
-                std::thread::sleep(PATIENCE);
-                // More than once: who fails to fetch may try another way.
-                let until = Instant::now() + LIMIT.saturating_sub(PATIENCE);
+                std::thread::sleep(grace + PATIENCE);
+                let until = Instant::now() + INSISTENCE;
                 while Instant::now() < until {
                     end_children();
                     std::thread::sleep(Duration::from_millis(100));
                 }
                 std::thread::sleep(sending);
                 // Whatever could end in time has ended the program by now.
-                end_children();
-                eprintln!(
-                    "stopped while something was being fetched or sent: everything that finished is \
-                     kept, and the next build goes on from there"
-                );
-                std::process::exit(5);
+                end("stopped while something was being fetched or sent");
             });
         }
     });
+}
+
+/// Ends the program some time after a budget is over, whatever it still waits for: what is asked
+/// ends before. `begun` says whether there is anything that could be left half sent.
+pub fn end_after(deadline: Instant, last: Instant, begun: &Arc<AtomicBool>) {
+    let begun = Arc::clone(begun);
+    std::thread::spawn(move || {
+        std::thread::sleep((deadline + PATIENCE).saturating_duration_since(Instant::now()));
+        if !begun.load(Ordering::SeqCst) {
+            end("out of time before anything was begun");
+        }
+        let last = last + PATIENCE + INSISTENCE;
+        std::thread::sleep(last.saturating_duration_since(Instant::now()));
+        end("out of time while something was being fetched or sent");
+    });
+}
+
+fn end(why: &str) {
+    end_children();
+    eprintln!("{why}: everything that finished is kept, and the next build goes on from there");
+    std::process::exit(5);
 }
 
 /// Lets SIGINT, SIGTERM and SIGHUP set `cancel`, and nothing else: what runs is told, and waited for.

@@ -469,6 +469,7 @@ impl Session {
                 trees: Trees::default(),
                 image: building.as_ref(),
                 deadline: None,
+                send_until: None,
             };
             work(&engine, &sandbox)
         })

@@ -171,8 +171,11 @@ impl Helper {
         // What arrives in part is no JSON and says so itself.
         let _ = self.socket.read_to_end(&mut rest);
         match serde_json::from_slice::<Failure>(&rest) {
-            Ok(Failure { what, advice: Some(advice) }) => ExecuteError::Lacks { what, advice },
-            Ok(Failure { what, advice: None }) => ExecuteError::Sandbox(what),
+            Ok(Failure { what, advice, of_request: true }) => {
+                ExecuteError::Request { what, advice: advice.unwrap_or_default() }
+            }
+            Ok(Failure { what, advice: Some(advice), .. }) => ExecuteError::Lacks { what, advice },
+            Ok(Failure { what, advice: None, .. }) => ExecuteError::Sandbox(what),
             Err(error) => ExecuteError::Sandbox(format!("the helper is not understood: {error}")),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ashlar_object::{Command, Digest, Time, Tree};
 use ashlar_store::StoreError;
 
-use crate::{Cancel, Jobs, View};
+use crate::{Cancel, Jobs, Leak, View};
 
 /// Where the source tree is seen, writable, by a command: the value of `SRCDIR`.
 pub const SOURCE: &str = "/build/src";
@@ -90,6 +90,8 @@ pub enum Outcome {
     Failed(i32),
     /// It succeeded but left something that cannot be kept.
     Unkeepable(String),
+    /// It succeeded, and a secret is in what it made. Nothing of that is kept.
+    Leak(Leak),
     /// It was killed because it took longer than allowed.
     TimedOut(Duration),
     /// It was killed because the build was stopped.
@@ -110,6 +112,8 @@ pub struct Finished {
     /// What was in the checkpoint folders of a command in an image that was stopped or failed:
     /// with it as seed, the same command can go on. Empty when the command succeeded.
     pub checkpoints: Vec<Checkpoint>,
+    /// The folders among them that are not kept, because a secret is in them.
+    pub leaks: Vec<(String, Leak)>,
 }
 
 /// What was in a checkpoint folder when a command ended before its time.
@@ -142,6 +146,14 @@ pub enum ExecuteError {
         /// What, as a sentence fragment.
         what: String,
         /// What to do about it: a package to install, a setting to change.
+        advice: String,
+    },
+    /// What is asked for can be had on no machine.
+    #[error("{what}")]
+    Request {
+        /// What, as a sentence fragment.
+        what: String,
+        /// What to ask for instead.
         advice: String,
     },
     /// The workspace cannot be made or removed.

@@ -322,7 +322,7 @@ fn hand_down(fd: &OwnedFd, from: i32) -> Result<i32, Failure> {
 }
 
 pub(crate) fn failure(doing: &str, error: impl Into<std::io::Error>) -> Failure {
-    Failure { what: format!("cannot {doing}: {}", error.into()), advice: None }
+    Failure { what: format!("cannot {doing}: {}", error.into()), advice: None, of_request: false }
 }
 
 pub(crate) fn lacks(doing: &str, error: Errno) -> Failure {

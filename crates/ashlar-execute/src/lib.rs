@@ -49,8 +49,8 @@ pub use contract::{
 };
 pub use helper::internal_sandbox;
 pub use image::{
-    Entrance, GATEWAY_PORT, Gateway, ImageMount, ImageView, Mounted, Network, Owner, Secret, User,
-    UserError, View, resolve_owner,
+    Entrance, GATEWAY_PORT, Gateway, ImageMount, ImageView, Leak, Mounted, Network, Owner,
+    SHORTEST_SECRET, Secret, User, UserError, View, resolve_owner,
 };
 pub use jobs::{Jobs, Token, Tokens};
 pub use leash::end_with_us;

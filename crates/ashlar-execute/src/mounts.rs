@@ -128,7 +128,28 @@ fn refused(spec: &Spec, error: Errno) -> Failure {
     Failure {
         what: format!("cannot mount an overlay in {}: {error}", spec.folder.display()),
         advice: Some(advice.to_owned()),
+        of_request: false,
     }
+}
+
+/// Why there is no place to mount something.
+fn misplaced(path: &str, error: Errno) -> Failure {
+    let advice = match error {
+        Errno::ROFS => {
+            "it is below a mount that is read-only and lacks it: make that one writable (`rw` of \
+             type=bind; what is written there is dropped), or have the folder in its files"
+        }
+        Errno::EXIST => {
+            "a link on the way to it leads nowhere: make what it leads to, or mount somewhere else"
+        }
+        Errno::NOTDIR => "something on the way to it is a file: mount somewhere else",
+        Errno::LOOP => "links on the way to it lead round and round: mount somewhere else",
+        Errno::ISDIR => "there is a folder, and what is mounted is a file: name a file in it",
+        Errno::NAMETOOLONG => "mount somewhere with a shorter path",
+        _ => return failure(&format!("make the mount point {path}"), error),
+    };
+    let failure = failure(&format!("make the mount point {path}"), error);
+    Failure { advice: Some(advice.to_owned()), of_request: true, ..failure }
 }
 
 /// The root that is being assembled, seen as a command inside will see it: links are followed
@@ -152,7 +173,7 @@ impl Inside {
 
     /// The folder at a path inside, to mount on; made where there is none.
     pub(crate) fn point(&self, path: &str) -> Result<PathBuf, Failure> {
-        let at = |e: Errno| failure(&format!("make the mount point {path}"), e);
+        let at = |e: Errno| misplaced(path, e);
         let mut so_far = String::from(".");
         let mut folder = self.folder(&so_far).map_err(at)?;
         for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
@@ -172,7 +193,7 @@ impl Inside {
     /// The file at a path inside, to mount on; made where there is none, and where a link leads
     /// that has nothing at its end.
     pub(crate) fn file(&self, path: &str) -> Result<PathBuf, Failure> {
-        let at = |e: Errno| failure(&format!("make the mount point {path}"), e);
+        let at = |e: Errno| misplaced(path, e);
         let mut place_of = path.trim_end_matches('/').to_owned();
         for _ in 0..MOST_LINKS {
             let (folder, name) = place_of.rsplit_once('/').unwrap_or(("", &place_of));

@@ -10,12 +10,13 @@ use ashlar_object::Time;
 use ashlar_store::{Capture, LocalStore, Store as _, StoreError};
 
 use crate::attempt::{Attempt, End};
+use crate::image::find_secret;
 use crate::layers::Layers;
 use crate::log::Log;
 use crate::mounts::MADE;
 use crate::workspace::{Prepared, Skeleton, fail};
 use crate::{
-    Cancel, Checkpoint, ExecuteError, Executor, Finished, Jobs, Keep, Kept, Mounted, Outcome,
+    Cancel, Checkpoint, ExecuteError, Executor, Finished, Jobs, Keep, Kept, Leak, Mounted, Outcome,
     Request, Root, View,
 };
 
@@ -168,7 +169,13 @@ impl Sandbox {
                 ("root", how)
             }
         };
-        match self.store.keep_folder(&prepared.folder().join(folder), how) {
+        let made = prepared.folder().join(folder);
+        if let View::Image(view) = &request.view
+            && let Some(leak) = find_secret(&made, &view.secrets).map_err(fail("search", &made))?
+        {
+            return Ok(Outcome::Leak(leak));
+        }
+        match self.store.keep_folder(&made, how) {
             Ok((digest, tree)) => match unwritable(&tree).filter(|_| how == Capture::ImageLayer) {
                 None => Ok(Outcome::Succeeded(Kept { digest, tree })),
                 Some(path) => Ok(Outcome::Unkeepable(format!(
@@ -176,7 +183,7 @@ impl Sandbox {
                 ))),
             },
             Err(StoreError::Unkeepable { path, what }) => {
-                let path = path.strip_prefix(prepared.folder().join(folder)).unwrap_or(&path);
+                let path = path.strip_prefix(&made).unwrap_or(&path);
                 Ok(Outcome::Unkeepable(format!("{} is {what}", path.display())))
             }
             Err(other) => Err(other.into()),
@@ -188,11 +195,19 @@ impl Sandbox {
     /// Keeps the checkpoints of a command that has ended before its time.
     fn keep_checkpoints(
         &self,
+        request: &Request,
         prepared: &Prepared,
         log: &mut Log,
-    ) -> Result<Vec<Checkpoint>, ExecuteError> {
-        let mut kept = Vec::new();
+    ) -> Result<Left, ExecuteError> {
+        let (mut kept, mut leaks) = (Vec::new(), Vec::new());
         for (at, folder) in &prepared.checkpoints {
+            if let View::Image(view) = &request.view
+                && let Some(leak) =
+                    find_secret(folder, &view.secrets).map_err(fail("search", folder))?
+            {
+                leaks.push((at.clone(), leak));
+                continue;
+            }
             match self.store.keep_folder(folder, Capture::Checkpoint) {
                 Ok((digest, tree)) => {
                     kept.push(Checkpoint { at: at.clone(), kept: Kept { digest, tree } });
@@ -209,9 +224,12 @@ impl Sandbox {
                 Err(other) => return Err(other.into()),
             }
         }
-        Ok(kept)
+        Ok((kept, leaks))
     }
 }
+
+/// The checkpoints that are kept, and those with secrets in them.
+type Left = (Vec<Checkpoint>, Vec<(String, Leak)>);
 
 /// A file with a name that means something else in a layer: see the OCI image specification,
 /// "Whiteouts".
@@ -253,7 +271,9 @@ impl Sandbox {
                 matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
             }
             ExecuteError::Sandbox(_) => self.is_full(),
-            ExecuteError::Lacks { .. } | ExecuteError::Store(_) => false,
+            ExecuteError::Lacks { .. } | ExecuteError::Request { .. } | ExecuteError::Store(_) => {
+                false
+            }
         };
         if blamed { self.full() } else { error }
     }
@@ -288,9 +308,9 @@ impl Sandbox {
             End::TimedOut(after) => Outcome::TimedOut(after),
             End::Cancelled => Outcome::Cancelled,
         };
-        let checkpoints = match outcome {
-            Outcome::Succeeded(_) => Vec::new(),
-            _ => self.keep_checkpoints(&prepared, &mut log)?,
+        let (checkpoints, leaks) = match outcome {
+            Outcome::Succeeded(_) | Outcome::Leak(_) => (Vec::new(), Vec::new()),
+            _ => self.keep_checkpoints(request, &prepared, &mut log)?,
         };
         if self.options.keep_failed && matches!(outcome, Outcome::Failed(_) | Outcome::TimedOut(_))
         {
@@ -303,7 +323,7 @@ impl Sandbox {
             seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
             nanos: since_epoch.subsec_nanos(),
         };
-        Ok(Finished { outcome, log, started, took: begun.elapsed(), checkpoints })
+        Ok(Finished { outcome, log, started, took: begun.elapsed(), checkpoints, leaks })
     }
 }
 

@@ -95,8 +95,10 @@ pub(crate) enum RootSpec {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub(crate) what: String,
-    /// Present when the machine lacks something.
+    /// Present when the machine lacks something, or when the request cannot be met.
     pub(crate) advice: Option<String>,
+    /// Whether it is the request that cannot be met, on any machine.
+    pub(crate) of_request: bool,
 }
 
 /// Sends descriptors and a spec.

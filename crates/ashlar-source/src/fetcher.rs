@@ -47,7 +47,7 @@ impl<'a> Fetcher<'a> {
         Self { store, scratch, offline, apt, recall, remember, stop: &|| false }
     }
 
-    /// The same, which gives up a transfer from an address when it is told to stop.
+    /// The same, which gives up a transfer when it is told to stop.
     #[must_use]
     pub fn until<'b>(&'b self, stop: url::Stop<'b>) -> Fetcher<'b> {
         Fetcher { scratch: self.scratch.clone(), stop, ..*self }
@@ -122,11 +122,12 @@ impl<'a> Fetcher<'a> {
             return Err(SourceError::Offline { what });
         }
         let folder = self.temporary()?;
-        self.apt.download(&wanted, folder.path(), &mut |path, digest| {
+        let mut got = |path: &Path, digest: Digest| {
             self.put_file(path)?;
             (self.remember)(&digest.hash, digest);
             Ok(())
-        })?;
+        };
+        self.apt.download(&wanted, folder.path(), &mut got, self.stop)?;
         Ok(digests)
     }
 
@@ -183,7 +184,8 @@ impl<'a> Fetcher<'a> {
         let folder = self.temporary()?;
         let tree = folder.path().join("tree");
         let clones = self.scratch.join("git");
-        git::export(&git::Wanted { url, commit, submodules }, &clones, self.offline, &tree)?;
+        let wanted = git::Wanted { url, commit, submodules };
+        git::export(&wanted, &clones, self.offline, &tree, self.stop)?;
         self.finish(&tree, patches)
     }
 

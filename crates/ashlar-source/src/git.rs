@@ -1,16 +1,18 @@
 //! Commits of git repositories.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
 
 use ashlar_object::Digest;
 
 use crate::SourceError;
 use crate::program::{GIT, words};
 use crate::unpack::{Attributes, Keep, Meter, UnpackError, Within};
+use crate::url::Stop;
 
 /// Which commit of which repository.
 pub(crate) struct Wanted<'a> {
@@ -91,16 +93,21 @@ impl GitError {
     }
 }
 
+/// How often a clone that another process uses is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How deep submodules may be nested.
 const DEEPEST: usize = 16;
 
 /// Writes the tree of a commit to `to`, which does not exist yet. Contents are those of the
-/// commit: no filter, no line-end conversion and no attribute has a say.
+/// commit: no filter, no line-end conversion and no attribute has a say. `stop` is asked while git
+/// works.
 pub(crate) fn export(
     wanted: &Wanted<'_>,
     clones: &Path,
     offline: bool,
     to: &Path,
+    stop: Stop<'_>,
 ) -> Result<(), SourceError> {
     std::fs::create_dir(to).map_err(SourceError::io("create", to))?;
     let local = is_local(wanted.url);
@@ -110,12 +117,12 @@ pub(crate) fn export(
         if depth > DEEPEST {
             return Err(GitError::TooDeep(wanted.url.to_owned()).into());
         }
-        let clone = repository.fetch(&commit, clones, offline)?;
-        let modules = write_tree(&clone, &repository, &commit, &folder)?;
+        let clone = repository.fetch(&commit, clones, offline, stop)?;
+        let modules = write_tree(&clone, &repository, &commit, &folder, stop)?;
         if !wanted.submodules || modules.is_empty() {
             continue;
         }
-        let addresses = addresses(&clone, &commit)?;
+        let addresses = addresses(&clone, &commit, stop)?;
         for (path, commit) in modules {
             let url = addresses.iter().find(|(at, _)| *at == path).map(|(_, url)| url);
             let url = url.ok_or_else(|| GitError::NoSubmodule {
@@ -167,6 +174,7 @@ impl Repository {
         commit: &str,
         clones: &Path,
         offline: bool,
+        stop: Stop<'_>,
     ) -> Result<std::path::PathBuf, SourceError> {
         let hexadecimal = commit.bytes().all(|b| b.is_ascii_hexdigit());
         if !hexadecimal || !matches!(commit.len(), 40 | 64) {
@@ -181,28 +189,35 @@ impl Repository {
         // Two processes must not fetch into one clone at a time.
         let lock = clones.join(format!("{name}.lock"));
         let lock_file = File::create(&lock).map_err(SourceError::io("create", &lock))?;
-        lock_file.lock().map_err(SourceError::io("lock", &lock))?;
+        loop {
+            match lock_file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if stop() => return Err(SourceError::Stopped),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+                Err(TryLockError::Error(e)) => return Err(SourceError::io("lock", &lock)(e)),
+            }
+        }
         if !clone.join("HEAD").exists() {
             let format = if commit.len() == 64 { "sha256" } else { "sha1" };
             let mut init = git(None);
             init.args(["init", "--quiet", "--bare", "--template=", "--object-format"]);
-            run(init.arg(format).arg("--").arg(&clone), "make a clone")?;
+            run(init.arg(format).arg("--").arg(&clone), "make a clone", stop)?;
         }
-        if has_commit(&clone, commit)? {
+        if has_commit(&clone, commit, stop)? {
             return Ok(clone);
         }
         if offline {
             return Err(SourceError::Offline { what: vec![format!("{} {commit}", self.url)] });
         }
         let reference = format!("+{commit}:refs/ashlar/{commit}");
-        let shallow = self.fetch_into(&clone, &["--depth=1", "--", &self.url, &reference])?;
-        if !shallow.status.success() || !has_commit(&clone, commit)? {
+        let shallow = self.fetch_into(&clone, &["--depth=1", "--", &self.url, &reference], stop)?;
+        if !shallow.status.success() || !has_commit(&clone, commit, stop)? {
             // Not every server gives a commit by its id: then everything is fetched.
             let mut arguments = vec!["--", &self.url, "+refs/*:refs/all/*"];
             if clone.join("shallow").exists() {
                 arguments.insert(0, "--unshallow");
             }
-            let all = self.fetch_into(&clone, &arguments)?;
+            let all = self.fetch_into(&clone, &arguments, stop)?;
             if !all.status.success() {
                 return Err(GitError::Fetch {
                     url: self.url.clone(),
@@ -212,13 +227,18 @@ impl Repository {
                 .into());
             }
         }
-        if has_commit(&clone, commit)? {
+        if has_commit(&clone, commit, stop)? {
             return Ok(clone);
         }
         Err(GitError::NoCommit { url: self.url.clone(), commit: commit.to_owned() }.into())
     }
 
-    fn fetch_into(&self, clone: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
+    fn fetch_into(
+        &self,
+        clone: &Path,
+        arguments: &[&str],
+        stop: Stop<'_>,
+    ) -> Result<Output, SourceError> {
         let mut command = git(Some(clone));
         let allowed = if self.local { "file:http:https:git:ssh" } else { "http:https:git:ssh" };
         command
@@ -228,7 +248,7 @@ impl Repository {
             .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"])
             .args(["--no-recurse-submodules", "--force"])
             .args(arguments);
-        GIT.run(&mut command, None)
+        GIT.run_until(&mut command, stop)
     }
 }
 
@@ -264,30 +284,34 @@ fn git(clone: Option<&Path>) -> Command {
     command
 }
 
-fn run(command: &mut Command, doing: &'static str) -> Result<Vec<u8>, SourceError> {
-    let output = GIT.run(command, None)?;
+fn run(command: &mut Command, doing: &'static str, stop: Stop<'_>) -> Result<Vec<u8>, SourceError> {
+    let output = GIT.run_until(command, stop)?;
     if output.status.success() {
         return Ok(output.stdout);
     }
     Err(GitError::Failed { doing, words: words(&output.stderr) }.into())
 }
 
-fn has_commit(clone: &Path, commit: &str) -> Result<bool, SourceError> {
+fn has_commit(clone: &Path, commit: &str, stop: Stop<'_>) -> Result<bool, SourceError> {
     let mut command = git(Some(clone));
     // `ls-tree` proves the commit and its tree; in a shallow clone nothing else is promised.
     command.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
-    let has = GIT.run(&mut command, None)?.status.success();
+    let has = GIT.run_until(&mut command, stop)?.status.success();
     let mut kind = git(Some(clone));
     kind.args(["cat-file", "-t", commit]);
-    Ok(has && GIT.run(&mut kind, None)?.stdout.trim_ascii() == b"commit")
+    Ok(has && GIT.run_until(&mut kind, stop)?.stdout.trim_ascii() == b"commit")
 }
 
 /// The addresses of submodules by their paths.
-fn addresses(clone: &Path, commit: &str) -> Result<Vec<(Vec<u8>, String)>, SourceError> {
+fn addresses(
+    clone: &Path,
+    commit: &str,
+    stop: Stop<'_>,
+) -> Result<Vec<(Vec<u8>, String)>, SourceError> {
     let mut command = git(Some(clone));
     command.args(["config", "-z", "--blob", &format!("{commit}:.gitmodules")]);
     command.args(["--get-regexp", r"^submodule\..*\.(path|url)$"]);
-    let output = GIT.run(&mut command, None)?;
+    let output = GIT.run_until(&mut command, stop)?;
     // Without the file, or without such lines, there is nothing to say here: what is missed is
     // reported by path.
     let mut paths = Vec::new();
@@ -312,10 +336,11 @@ fn write_tree(
     repository: &Repository,
     commit: &str,
     folder: &Path,
+    stop: Stop<'_>,
 ) -> Result<Vec<(Vec<u8>, String)>, SourceError> {
     let mut list = git(Some(clone));
     list.args(["ls-tree", "-r", "-z", "--full-tree", commit]);
-    let list = run(&mut list, "list the commit")?;
+    let list = run(&mut list, "list the commit", stop)?;
     let entry_error = |path: &[u8], what| GitError::Entry {
         url: repository.url.clone(),
         commit: commit.to_owned(),
@@ -328,6 +353,9 @@ fn write_tree(
     let mut blobs = Blobs::start(clone)?;
     let mut modules = Vec::new();
     for line in list.split(|b| *b == 0).filter(|line| !line.is_empty()) {
+        if stop() {
+            return Err(SourceError::Stopped);
+        }
         // `<mode> <type> <id>\t<path>`
         let unreadable = || GitError::Failed {
             doing: "list the commit",

@@ -71,7 +71,8 @@ impl Place {
         self.count.set(self.count.get() + 1);
         let to = self.folder.path().join(format!("out{}", self.count.get()));
         let clones = self.folder.path().join("clones");
-        export(&Wanted { url, commit, submodules }, &clones, offline, &to).map(|()| to)
+        let wanted = Wanted { url, commit, submodules };
+        export(&wanted, &clones, offline, &to, &|| false).map(|()| to)
     }
 }
 
@@ -203,4 +204,33 @@ fn a_repository_inside_a_commit_is_refused() {
     made.git(&["update-ref", "refs/heads/evil", &commit]);
     let error = place.export(&made.url(), &commit, false, false).unwrap_err();
     assert!(matches!(error, SourceError::Git(GitError::Entry { .. })), "{error}");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_left_and_git_with_it() {
+    for scheme in ["git", "http"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("{scheme}://{}/some.git", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            // What is asked is read, until whoever asks hangs up.
+            let (mut stream, _) = listener.accept().unwrap();
+            std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
+        });
+        let place = Place::new();
+        let began = std::time::Instant::now();
+        let stop = || began.elapsed() > Duration::from_millis(500);
+        let commit = "1".repeat(40);
+        let wanted = Wanted { url: &url, commit: &commit, submodules: false };
+        let (clones, to) = (place.folder.path().join("clones"), place.folder.path().join("out"));
+        let error = export(&wanted, &clones, false, &to, &stop).unwrap_err();
+        assert!(matches!(error, SourceError::Stopped), "{error}");
+        assert!(server.join().unwrap() > 0, "{scheme}");
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        // Nobody waits for a clone that another process is filling.
+        let name = Digest::of(url.as_bytes()).short();
+        let other = File::open(clones.join(format!("{name}.lock"))).unwrap();
+        other.lock().unwrap();
+        let again = export(&wanted, &clones, false, &to.join("again"), &stop).unwrap_err();
+        assert!(matches!(again, SourceError::Stopped), "{again}");
+    }
 }

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ashlar_object::{Digest, Hasher};
+use ashlar_store::{Detached, detached};
 
 use crate::SourceError;
 
@@ -19,6 +20,8 @@ const TRIES: u32 = 3;
 const STALL: Duration = Duration::from_secs(30);
 /// How long is waited before the second try; twice as long before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// How often it is asked whether to go on while nothing happens.
+const TICK: Duration = Duration::from_millis(100);
 /// How many bytes a resumed transfer must bring for the tries to be counted anew.
 const PROGRESS: u64 = 1 << 20;
 
@@ -142,7 +145,7 @@ fn download_with(
     let mut errors = Vec::new();
     for url in urls {
         let result = if url.starts_with("file:") {
-            copy_file(url, sha256, to)
+            copy_file(url, sha256, to, stop)
         } else if !(url.starts_with("http://") || url.starts_with("https://")) {
             Err(address(url, "is no http, https or file address").into())
         } else if local_only {
@@ -238,10 +241,13 @@ fn fetch(
         if tries >= TRIES {
             return Err(error.into());
         }
-        if stop() {
-            return Err(SourceError::Stopped);
+        let go_on = Instant::now() + pause;
+        while Instant::now() < go_on {
+            if stop() {
+                return Err(SourceError::Stopped);
+            }
+            std::thread::sleep(TICK.min(go_on.saturating_duration_since(Instant::now())));
         }
-        std::thread::sleep(pause);
         pause = (pause * 2).min(STALL);
     }
 }
@@ -272,9 +278,13 @@ fn attempt(
             request = request.header("If-Range", tag);
         }
     }
-    let response = match request.call() {
-        Ok(response) => response,
-        Err(why) => {
+    // A server that says nothing holds a thread of its own.
+    let go_on = || !stop();
+    let asked = detached(move || request.call(), &go_on);
+    let response = match asked.map_err(SourceError::io("ask for", Path::new(url)))? {
+        None => return Err(SourceError::Stopped),
+        Some(Ok(response)) => response,
+        Some(Err(why)) => {
             let again = may_pass(&why);
             let error = UrlError::Transport { url: url.to_owned(), why: Box::new(why) };
             return Ok(if again { Attempt::Again(error) } else { Attempt::Final(error) });
@@ -299,21 +309,20 @@ fn attempt(
     };
     // A weak tag does not promise equal bytes.
     partial.tag = header("etag").filter(|tag| !tag.starts_with("W/"));
-    let mut body = response.into_body().into_reader();
+    let body = Box::new(response.into_body().into_reader());
+    let mut body = Detached::new(body, &go_on, || std::io::ErrorKind::TimedOut.into())
+        .map_err(SourceError::io("read", Path::new(url)))?;
     let mut buffer = vec![0; 1 << 16];
     loop {
         let count = match body.read(&mut buffer) {
             Ok(0) => return Ok(Attempt::Done),
             Ok(count) => count,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) if stop() => return Err(SourceError::Stopped),
             Err(why) => {
                 let got = partial.got;
                 return Ok(Attempt::Again(UrlError::Broken { url: url.to_owned(), got, why }));
             }
         };
-        if stop() {
-            return Err(SourceError::Stopped);
-        }
         partial.file.write_all(&buffer[..count]).map_err(SourceError::io("write", to))?;
         partial.hasher.update(&buffer[..count]);
         partial.got += count as u64;
@@ -339,7 +348,7 @@ fn may_pass(error: &ureq::Error) -> bool {
     }
 }
 
-fn copy_file(url: &str, sha256: &[u8; 32], to: &Path) -> Result<(), SourceError> {
+fn copy_file(url: &str, sha256: &[u8; 32], to: &Path, stop: Stop<'_>) -> Result<(), SourceError> {
     let path = file_path(url)?;
     let failed = |why| UrlError::File { url: url.to_owned(), why };
     let mut from = File::open(path).map_err(failed)?;
@@ -349,6 +358,7 @@ fn copy_file(url: &str, sha256: &[u8; 32], to: &Path) -> Result<(), SourceError>
     loop {
         match from.read(&mut buffer).map_err(failed)? {
             0 => break,
+            _ if stop() => return Err(SourceError::Stopped),
             count => {
                 out.write_all(&buffer[..count]).map_err(SourceError::io("write", to))?;
                 hasher.update(&buffer[..count]);

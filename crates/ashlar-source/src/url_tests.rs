@@ -182,3 +182,25 @@ fn names_of_files() {
     assert!(file_name("https://h/a/").is_err());
     assert!(file_name("https://h/..").is_err());
 }
+
+#[test]
+fn a_server_that_says_nothing_is_left() {
+    for said in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nsome"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/file", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(said).unwrap();
+            // It is kept open.
+            stream
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("file");
+        let began = Instant::now();
+        let stop = || began.elapsed() > Duration::from_millis(300);
+        let result = download_with(&direct(), &[&url], &[0; 32], false, &to, &stop);
+        assert!(matches!(result, Err(SourceError::Stopped)), "{result:?}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        drop(server.join().unwrap());
+    }
+}

@@ -32,8 +32,10 @@
 //! - *A read-only store* gives what it has; writing to it is [`StoreError::ReadOnly`], and notes
 //!   (journal, times of use, stat caches) are dropped.
 
+mod beside;
 mod capture;
 mod contract;
+mod detached;
 mod facts;
 mod failed;
 mod images;
@@ -51,7 +53,9 @@ pub mod suite;
 mod survey;
 mod xattrs;
 
+pub use beside::{FolderBeside, file_beside};
 pub use contract::*;
+pub use detached::{Detached, GoOn, detached};
 pub use images::{
     BuiltImage, BuiltLayer, ImageError, ImageLayer, ImagePlatform, ImageReference, ImageTarget,
     Images, LayerOrigin, LayerSource, MemoryImages, PublishedImage, ResolvedImage,
@@ -71,3 +75,4 @@ pub use remote::{
 pub use removal::remove_all;
 pub use stat_cache::StatCache;
 pub use survey::{Survey, survey};
+pub use xattrs::attributes;

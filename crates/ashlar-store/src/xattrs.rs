@@ -17,6 +17,14 @@ pub(crate) const OPAQUE: &str = "user.overlay.opaque";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Xattrs(BTreeMap<String, Vec<u8>>);
 
+/// All attributes of an open file or folder by their names, as far as they may be read.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn attributes(fd: impl AsFd) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
+    Ok(Xattrs::of(fd)?.0)
+}
+
 impl Xattrs {
     /// Reads all attributes of an open file.
     pub fn of(fd: impl AsFd) -> rustix::io::Result<Self> {

@@ -27,6 +27,5 @@ pub(super) fn action(step: &Step, salt: &str, command: &Command, root: &Tree) ->
 /// What is made without a command.
 pub(super) fn made(step: &Step, name: &str, made: Kept) -> Prepared {
     let action = action(step, "", &command::internal(name, &[]), &made.tree);
-    let (held, secrets) = (Vec::new(), Vec::new());
-    Prepared { action, request: None, made: Some(made), held, secrets, pinned: None }
+    Prepared { action, request: None, made: Some(made), held: Vec::new(), pinned: None }
 }

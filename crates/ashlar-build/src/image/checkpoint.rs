@@ -5,14 +5,14 @@
 //! and a number that counts the times. No step leads to it, so it is never a hit; remotes take it as
 //! any other result, so another machine goes on from it. The one with the highest number counts.
 
-use ashlar_execute::{Checkpoint, Finished, Kept, Mounted, Outcome, Request, Secret, View};
+use ashlar_execute::{Checkpoint, Finished, Kept, Leak, Mounted, Outcome, Request, View};
 use ashlar_object::{ActionResult, CanonicalHasher, Digest, Tree};
 use ashlar_store::{Found, put};
 
 use crate::engine::{Engine, since};
 use crate::event::{Event, Failure};
 use crate::origin::Trust;
-use crate::remotes::{Ears, IN_A_ROW};
+use crate::remotes::IN_A_ROW;
 
 /// What a command began from.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl Engine<'_> {
             number += 1;
         }
         if shared && self.remotes.any_readable() {
-            let ears = Ears { tell: self.tell, cancel: self.cancel };
+            let ears = self.ears();
             let far = self.remotes.last_of(&row, next, self.store, &self.origins, ears)?;
             if let Some((number, found)) = far {
                 (next, latest) = (number + 1, Some(found));
@@ -104,22 +104,19 @@ impl Engine<'_> {
         action: &Digest,
         begun: &Begun,
         finished: &Finished,
-        secrets: &[(String, Secret)],
     ) -> Result<Vec<Left>, Failure> {
         let mut all = Vec::new();
+        for (at, Leak { secret, path }) in &finished.leaks {
+            (self.tell)(Event::Warning(format!(
+                "the secret `{secret}` is in {at}/{path}: this checkpoint is not kept, and the \
+                 command begins where it began this time"
+            )));
+        }
         for Folder { at, next, began } in &begun.folders {
             let Some(Checkpoint { kept, .. }) = finished.checkpoints.iter().find(|c| c.at == *at)
             else {
                 continue;
             };
-            if let Some((id, path)) = self.find_secret(secrets, &kept.tree)? {
-                // It would go to remotes as any other result.
-                (self.tell)(Event::Warning(format!(
-                    "the secret `{id}` is in {at}/{path}: this checkpoint is not kept, and the \
-                     command begins where it began this time"
-                )));
-                continue;
-            }
             // A command that fails after it went on may do so because of what it found: a file that
             // was half written when it was stopped. It begins anew the next time.
             let poisoned = began.is_some() && matches!(finished.outcome, Outcome::Failed(_));

@@ -3,7 +3,7 @@
 //! A layer is written once: what it became is remembered by its tree, so an image that did not change
 //! is not read again. Layers of a base are those of the base, byte by byte.
 
-use std::io::{Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use ashlar_dockerfile::{Base, Image};
@@ -12,17 +12,55 @@ use ashlar_pack::PackError;
 use ashlar_pack::image::{Compression, Writing, write_layer};
 use ashlar_plan::{ImagePlan, ImageWork, StepIndex};
 use ashlar_store::{
-    BuiltImage, BuiltLayer, Found, ImageLayer, ImagePlatform, LayerOrigin, LocalStore,
+    BuiltImage, BuiltLayer, Found, GoOn, ImageLayer, ImagePlatform, LayerOrigin, LocalStore,
     ResolvedImage, Store, StoreError, read_tree,
 };
 
 use super::document::{self, Entry};
 
 /// How an image is written.
-#[derive(Clone, Debug, Default)]
-pub struct Exporting {
+#[derive(Clone)]
+pub struct Exporting<'a> {
     /// How layers are written. Their time is that of the image as well.
     pub writing: Writing,
+    /// Asked from time to time. What was written by then is known the next time.
+    pub go_on: GoOn<'a>,
+}
+
+impl std::fmt::Debug for Exporting<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporting").field("writing", &self.writing).finish_non_exhaustive()
+    }
+}
+
+/// What is read or written until it is to stop; it fails then.
+pub(super) struct Until<'a, T> {
+    pub inner: T,
+    pub go_on: GoOn<'a>,
+}
+
+impl<T> Until<'_, T> {
+    fn check(&self) -> std::io::Result<()> {
+        if (self.go_on)() { Ok(()) } else { Err(std::io::ErrorKind::TimedOut.into()) }
+    }
+}
+
+impl<T: Read> Read for Until<'_, T> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.check()?;
+        self.inner.read(into)
+    }
+}
+
+impl<T: Write> Write for Until<'_, T> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.check()?;
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Why an image cannot be written.
@@ -53,6 +91,9 @@ pub enum ExportError {
     /// A file of a moment cannot be used.
     #[error("cannot write a layer")]
     Io(#[from] std::io::Error),
+    /// It was to stop. Layers that were written are known the next time.
+    #[error("stopped while the image was written")]
+    Stopped,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,7 +118,7 @@ pub fn export(
     plan: &ImagePlan,
     bases: &[Arc<ResolvedImage>],
     found: &dyn Fn(StepIndex) -> Option<Found>,
-    how: &Exporting,
+    how: &Exporting<'_>,
 ) -> Result<Exported, ExportError> {
     let target = &image.stages[image.target];
     let mut layers = Vec::new();
@@ -106,6 +147,7 @@ pub fn export(
                 written += 1;
                 let step = || id.to_string();
                 let layer = write(store, &tree, how).map_err(|error| match error {
+                    _ if !(how.go_on)() => ExportError::Stopped,
                     WriteError::Pack(source) => ExportError::Layer { step: step(), source },
                     WriteError::Io(error) => ExportError::Io(error),
                     WriteError::Store(error) => ExportError::Store(error),
@@ -193,21 +235,24 @@ enum WriteError {
     Store(StoreError),
 }
 
-fn write(store: &LocalStore, tree: &Tree, how: &Exporting) -> Result<ImageLayer, WriteError> {
+fn write(store: &LocalStore, tree: &Tree, how: &Exporting<'_>) -> Result<ImageLayer, WriteError> {
     let folder = Store::scratch(store).unwrap_or_else(std::env::temp_dir);
     let mut file = tempfile::tempfile_in(folder).map_err(WriteError::Io)?;
-    let contents = |digest: &Digest| -> std::io::Result<Box<dyn std::io::Read + Send>> {
+    let contents = |digest: &Digest| -> std::io::Result<Box<dyn Read + Send>> {
         match store.open_unchecked(digest) {
+            // For a long while nothing may be written: what it becomes may be very small.
+            _ if !(how.go_on)() => Err(std::io::ErrorKind::TimedOut.into()),
             Ok(Some(reader)) => Ok(reader),
             Ok(None) => Err(std::io::ErrorKind::NotFound.into()),
             Err(error) => Err(std::io::Error::other(error)),
         }
     };
     let layer = {
-        let mut out = std::io::BufWriter::with_capacity(1 << 20, &mut file);
+        let out = Until { inner: &mut file, go_on: how.go_on };
+        let mut out = std::io::BufWriter::with_capacity(1 << 20, out);
         let layer =
             write_layer(tree, &contents, &how.writing, &mut out).map_err(WriteError::Pack)?;
-        std::io::Write::flush(&mut out).map_err(WriteError::Io)?;
+        out.flush().map_err(WriteError::Io)?;
         layer
     };
     file.seek(SeekFrom::Start(0)).map_err(WriteError::Io)?;
@@ -220,7 +265,7 @@ fn write(store: &LocalStore, tree: &Tree, how: &Exporting) -> Result<ImageLayer,
     })
 }
 
-fn media_type(how: &Exporting) -> &'static str {
+fn media_type(how: &Exporting<'_>) -> &'static str {
     match how.writing.compression {
         Compression::None => "application/vnd.oci.image.layer.v1.tar",
         Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -229,7 +274,7 @@ fn media_type(how: &Exporting) -> &'static str {
 }
 
 /// The name under which it is remembered what a tree became.
-fn name(outputs: &Digest, how: &Exporting) -> String {
+fn name(outputs: &Digest, how: &Exporting<'_>) -> String {
     let Writing { compression, level, time, .. } = &how.writing;
     format!("image-layer:{compression:?}:{level:?}:{time}:{outputs}")
 }
@@ -238,7 +283,7 @@ fn name(outputs: &Digest, how: &Exporting) -> String {
 fn remembered(
     store: &LocalStore,
     outputs: &Digest,
-    how: &Exporting,
+    how: &Exporting<'_>,
 ) -> Result<Option<ImageLayer>, StoreError> {
     let Some(bytes) = store.journal().recall(&name(outputs, how))? else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes);
@@ -261,7 +306,7 @@ fn remembered(
 fn remember(
     store: &LocalStore,
     outputs: &Digest,
-    how: &Exporting,
+    how: &Exporting<'_>,
     layer: &ImageLayer,
 ) -> Result<(), StoreError> {
     let diff_id = Digest { hash: layer.diff_id, size: 0 };

@@ -64,6 +64,7 @@ pub use named::{NamedHere, named_configuration};
 pub use pinning::Pinning;
 pub(crate) use pins::{Pinned, Ran, hide_proxy};
 pub use rootfs::write_rootfs;
+pub(crate) use steps::leaked;
 pub use steps::{BuildContext, Building};
 
 use ashlar_store::{ImageError, RemoteError};

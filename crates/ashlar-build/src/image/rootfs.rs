@@ -7,21 +7,22 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, lchown, symlin
 use std::path::{Path, PathBuf};
 
 use ashlar_object::{Dir, File, Meta, Node, Tree};
-use ashlar_store::{LocalStore, Store as _};
+use ashlar_store::{FolderBeside, GoOn, LocalStore, Store as _};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
-use super::export::ExportError;
+use super::export::{ExportError, Until};
 
 /// Writes a tree into a folder that is not there or is empty, whole or not at all: beside it first.
-/// All times are `time`, in seconds since the Unix epoch.
+/// All times are `time`, in seconds since the Unix epoch. `go_on` is asked from time to time.
 ///
 /// # Errors
-/// When the folder holds something, or cannot be written.
+/// When the folder holds something, or cannot be written; [`ExportError::Stopped`].
 pub fn write_rootfs(
     store: &LocalStore,
     tree: &Tree,
     folder: &Path,
     time: i64,
+    go_on: GoOn<'_>,
 ) -> Result<(), ExportError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -39,13 +40,14 @@ pub fn write_rootfs(
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(failed(parent))?;
-    let beside = tempfile::Builder::new()
-        .prefix(".ashlar-rootfs.")
-        .tempdir_in(parent)
-        .map_err(failed(parent))?;
-    let mut writer = Writer { store, time, names: HashMap::new() };
+    // Nobody else looks into it before it is whole.
+    let beside = FolderBeside::new(parent, ".ashlar-rootfs.", 0o700).map_err(failed(parent))?;
+    let mut writer = Writer { store, time, names: HashMap::new(), go_on };
     let top = beside.path().join("root");
-    writer.dir(&top, tree.root())?;
+    writer.dir(&top, tree.root()).map_err(|error| match go_on() {
+        true => error,
+        false => ExportError::Stopped,
+    })?;
     // An empty folder is replaced.
     fs::rename(&top, folder).map_err(failed(folder))
 }
@@ -55,12 +57,16 @@ struct Writer<'a> {
     time: i64,
     /// The first name of each file that has several.
     names: HashMap<File, PathBuf>,
+    go_on: GoOn<'a>,
 }
 
 impl Writer<'_> {
     fn dir(&mut self, path: &Path, dir: &Dir) -> Result<(), ExportError> {
         fs::create_dir(path).map_err(at(path))?;
         for (name, node) in dir.entries() {
+            if !(self.go_on)() {
+                return Err(ExportError::Stopped);
+            }
             let path = path.join(name.as_os_str());
             match node {
                 Node::Dir(child) => self.dir(&path, child)?,
@@ -101,10 +107,11 @@ impl Writer<'_> {
             .mode(0o600)
             .open(path)
             .map_err(at(path))?;
-        let mut from = self
+        let from = self
             .store
             .open(&file.digest)?
             .ok_or_else(|| ExportError::Missing(path.display().to_string()))?;
+        let mut from = Until { inner: from, go_on: self.go_on };
         io::copy(&mut from, &mut to).map_err(at(path))?;
         drop(to);
         // The owner first: changing it takes set-uid bits and capabilities.
@@ -151,7 +158,7 @@ mod tests {
         assert!(shell.args(["-ec", script]).current_dir(dir.path()).status().unwrap().success());
         let (_, tree) = store.keep_folder(&from, Capture::ImageLayer).unwrap();
         let to = dir.path().join("to");
-        write_rootfs(&store, &tree, &to, 1_000_000).unwrap();
+        write_rootfs(&store, &tree, &to, 1_000_000, &|| true).unwrap();
         use std::os::unix::fs::MetadataExt as _;
         let meta = |path: &str| to.join(path).symlink_metadata().unwrap();
         assert_eq!(meta("a/one").ino(), meta("a/two").ino());
@@ -161,7 +168,7 @@ mod tests {
         assert_eq!(meta("fifo").mode(), 0o010_620);
         assert!(["a", "a/one", "fifo", "link"].iter().all(|path| meta(path).mtime() == 1_000_000));
         // Nothing is put among what is there.
-        let again = write_rootfs(&store, &tree, &to, 0);
+        let again = write_rootfs(&store, &tree, &to, 0, &|| true);
         assert!(matches!(again, Err(ExportError::Folder { .. })), "{again:?}");
         // What is not all there leaves nothing.
         let lost = tree.with(
@@ -169,7 +176,9 @@ mod tests {
             Node::File(File::new(ashlar_object::Digest::of(b"lost"), Meta::FILE)),
         );
         let other = dir.path().join("other");
-        assert!(write_rootfs(&store, &lost, &other, 0).is_err());
+        let stopped = write_rootfs(&store, &tree, &other, 0, &|| false);
+        assert!(matches!(stopped, Err(ExportError::Stopped)), "{stopped:?}");
+        assert!(write_rootfs(&store, &lost, &other, 0, &|| true).is_err());
         assert!(!other.exists());
         let left = fs::read_dir(dir.path()).unwrap().flatten();
         assert!(!left.map(|e| e.file_name()).any(|n| n.to_string_lossy().starts_with(".ashlar")));

@@ -1,10 +1,9 @@
 //! Secrets of commands in what is written down or said of their downloads.
 
-use ashlar_execute::Secret;
+use ashlar_execute::{SHORTEST_SECRET, Secret};
 use ashlar_recipe::Pin;
 use ashlar_source::percent_decoded;
 
-use super::steps::SHORTEST;
 use crate::event::{ErrorKind, Failure};
 
 /// Why downloads are not written down that have a secret in them.
@@ -53,7 +52,7 @@ fn holds<'a>(secrets: &'a [(String, Secret)], text: &str) -> Option<&'a str> {
     let found = secrets.iter().find(|(_, secret)| {
         let lines = secret.bytes().split(|byte| *byte == b'\n');
         let parts = std::iter::once(secret.bytes()).chain(lines).map(<[u8]>::trim_ascii);
-        let mut wanted = parts.filter(|part| part.len() >= SHORTEST);
+        let mut wanted = parts.filter(|part| part.len() >= SHORTEST_SECRET);
         wanted.any(|wanted| {
             forms.iter().any(|form| form.windows(wanted.len()).any(|part| part == wanted))
         })

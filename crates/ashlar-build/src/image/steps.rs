@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use ashlar_dockerfile::{Run, RunMount};
 use ashlar_execute::{
-    ImageMount, ImageView, Keep, Kept, Mounted, Network, Owner, Request, Root, Secret, User, View,
+    ImageMount, ImageView, Keep, Kept, Leak, Mounted, Network, Owner, Request, Root, Secret, User,
+    View,
 };
-use ashlar_object::{CanonicalHasher, Command, Digest, Node, RelPath, StepKey, Tree};
+use ashlar_object::{CanonicalHasher, Command, Digest, Node, StepKey, Tree};
 use ashlar_pack::image::{Bounds, read_layer};
 use ashlar_plan::{Access, Download, Files, ImageWork, Step, StepIndex};
 use ashlar_store::{Images, ResolvedImage, Watch, put, read};
-use memchr::memmem;
 
 use super::action;
 use super::cache_mount;
@@ -27,9 +27,6 @@ use super::workdir::workdir;
 use crate::engine::{Engine, Prepared, Results};
 use crate::event::{ErrorKind, Failure};
 use crate::failure::chain;
-
-/// Secrets that are shorter come up by chance.
-pub(super) const SHORTEST: usize = 6;
 
 /// What the steps of an image are made with, besides what every step is.
 pub struct Building<'a> {
@@ -179,10 +176,14 @@ impl Engine<'_> {
             |content: &mut dyn Read| self.store.put(content).map_err(std::io::Error::other);
         let shown = || format!("layer {} of {}", layer + 1, image.shown());
         let read = read_layer(&mut bytes, &Bounds::default(), &mut keep);
-        let read = read.map_err(|error| Failure::Error {
-            message: format!("{} cannot be used: {}", shown(), chain(&error)),
-            advice: None,
-            kind: ErrorKind::Build,
+        let read = read.map_err(|error| match self.is_stopping() {
+            // It was cut off here, and says nothing of the layer.
+            true => Failure::Stopped,
+            false => Failure::Error {
+                message: format!("{} cannot be used: {}", shown(), chain(&error)),
+                advice: None,
+                kind: ErrorKind::Build,
+            },
         })?;
         if read.diff_id != expected.diff_id || read.blob != expected.digest {
             let hex = |hash| Digest { hash, size: 0 }.hex();
@@ -230,7 +231,7 @@ impl Engine<'_> {
             working_directory: run.directory.trim_start_matches('/').to_owned(),
             output_paths: Vec::new(),
         };
-        let mut salt = CanonicalHasher::new("ashlar run in an image");
+        let mut salt = CanonicalHasher::new("ashlar run in an image, 2");
         salt.number(u64::from(user.uid)).number(u64::from(user.gid)).text(&user.home);
         salt.number(user.groups.len() as u64);
         for group in &user.groups {
@@ -374,6 +375,7 @@ impl Engine<'_> {
             },
             gateway: pinned.as_ref().map(Pinned::gateway),
             mounts,
+            secrets,
             grace: building.grace,
         };
         let request = Request {
@@ -388,7 +390,7 @@ impl Engine<'_> {
             held_jobs: None,
             view: View::Image(Box::new(view)),
         };
-        Ok(Prepared { action, request: Some(request), made: None, held, secrets, pinned })
+        Ok(Prepared { action, request: Some(request), made: None, held, pinned })
     }
 
     /// What a mount shows, or begins with.
@@ -409,76 +411,6 @@ impl Engine<'_> {
             }
             Files::Layers(steps) => self.laid(steps, results)?,
         })
-    }
-
-    /// Why a layer is not kept that has a secret in it.
-    pub(crate) fn kept_secret(
-        &self,
-        secrets: &[(String, Secret)],
-        kept: &Kept,
-    ) -> Result<Option<Failure>, Failure> {
-        let Some((id, path)) = self.find_secret(secrets, &kept.tree)? else { return Ok(None) };
-        Ok(Some(Failure::Error {
-            message: format!("the secret `{id}` is in /{path}: the layer is not kept"),
-            advice: Some(
-                "let the command read the secret and write it nowhere; files under /tmp are kept too"
-                    .to_owned(),
-            ),
-            kind: ErrorKind::Build,
-        }))
-    }
-
-    /// A secret whose bytes are in a file, and in which one. What is shorter than [`SHORTEST`] is
-    /// found everywhere, and not looked for.
-    pub(crate) fn find_secret(
-        &self,
-        secrets: &[(String, Secret)],
-        tree: &Tree,
-    ) -> Result<Option<(String, String)>, Failure> {
-        let trimmed = secrets.iter().map(|(id, secret)| (id, secret.bytes().trim_ascii()));
-        let wanted: Vec<_> = trimmed.filter(|(_, bytes)| bytes.len() >= SHORTEST).collect();
-        if wanted.is_empty() {
-            return Ok(None);
-        }
-        let mut files = Vec::new();
-        let mut named = None;
-        tree.walk(|entry| {
-            if let Node::File(file) = entry.node {
-                files.push((entry.path.to_string(), file.digest));
-            }
-            let held = |secret: &[u8]| {
-                let has = |bytes: &[u8]| memmem::find(bytes, secret).is_some();
-                let name = entry.path.names().last().is_some_and(|name| has(name.as_bytes()));
-                let (target, meta) = match entry.node {
-                    Node::Symlink(link) => (has(&link.target), Some(&link.meta)),
-                    Node::File(file) => (false, Some(&file.meta)),
-                    Node::Dir(dir) => (false, Some(dir.meta())),
-                    Node::Fifo(meta) => (false, Some(meta)),
-                    Node::Whiteout => (false, None),
-                };
-                let extra = meta.and_then(|meta| meta.extra.as_ref());
-                name || target || extra.is_some_and(|extra| extra.xattrs.values().any(|v| has(v)))
-            };
-            if named.is_none() {
-                let found = wanted.iter().find(|(_, secret)| held(secret));
-                named = found.map(|(id, _)| ((*id).clone(), masked(entry.path, &wanted)));
-            }
-        });
-        if named.is_some() {
-            return Ok(named);
-        }
-        for (path, digest) in files {
-            // Each is looked for in a pass of its own: there is mostly one.
-            for (id, secret) in &wanted {
-                let Some(mut content) = self.store.open(&digest)? else { break };
-                let found = contains(&mut *content, secret)
-                    .map_err(|e| Failure::store(format!("{path} cannot be read: {e}")))?;
-                if found {
-                    return Ok(Some(((*id).clone(), path)));
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// Who `USER` means in a root.
@@ -502,54 +434,20 @@ pub(crate) fn at_its_path(tree: &Tree, source: &str) -> Result<Tree, super::copy
     Ok(Tree::default().with(&path, node))
 }
 
-/// A path that may be shown: up to the first name that has a secret in it.
-fn masked(path: &RelPath, secrets: &[(&String, &[u8])]) -> String {
-    let is_free = |name: &&ashlar_object::Name| {
-        secrets.iter().all(|(_, secret)| memmem::find(name.as_bytes(), secret).is_none())
-    };
-    let free = path.names().iter().take_while(is_free).map(ToString::to_string);
-    let mut shown: Vec<String> = free.collect();
-    if shown.len() < path.names().len() {
-        shown.push("…".to_owned());
-    }
-    shown.join("/")
-}
-
-/// Whether some bytes come up in a content.
-fn contains(content: &mut dyn Read, wanted: &[u8]) -> std::io::Result<bool> {
-    let finder = memmem::Finder::new(wanted);
-    let mut buffer = Vec::with_capacity((256 << 10) + wanted.len());
-    loop {
-        let count = (&mut *content).take(256 << 10).read_to_end(&mut buffer)?;
-        if finder.find(&buffer).is_some() {
-            return Ok(true);
-        }
-        if count == 0 {
-            return Ok(false);
-        }
-        // Its beginning may be the end of this piece.
-        let keep = buffer.len().min(wanted.len() - 1);
-        buffer.drain(..buffer.len() - keep);
+/// Why a layer is not kept that has a secret in it.
+pub(crate) fn leaked(leak: &Leak) -> Failure {
+    let Leak { secret, path } = leak;
+    Failure::Error {
+        message: format!("the secret `{secret}` is in /{path}: the layer is not kept"),
+        advice: Some(
+            "let the command read the secret and write it nowhere; files under /tmp are kept too"
+                .to_owned(),
+        ),
+        kind: ErrorKind::Build,
     }
 }
 
 /// What an instruction asks for that cannot be done.
 fn refused(error: impl std::error::Error) -> Failure {
     Failure::project(chain(&error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::contains;
-
-    #[test]
-    fn what_lies_across_pieces_is_found() {
-        for at in [0, 1, 262_100, 262_140, 262_144, 600_000] {
-            let mut content = vec![b'.'; at];
-            content.extend_from_slice(b"a long secret");
-            content.extend_from_slice(&[b'.'; 10]);
-            assert!(contains(&mut &content[..], b"a long secret").unwrap(), "{at}");
-            assert!(!contains(&mut &content[..], b"another secret").unwrap(), "{at}");
-        }
-    }
 }

@@ -56,6 +56,7 @@ impl Executor for Fake<'_> {
             started,
             took: Duration::from_secs(2),
             checkpoints: Vec::new(),
+            leaks: Vec::new(),
         })
     }
 }
@@ -242,6 +243,7 @@ impl World {
             trees: Trees::default(),
             image: None,
             deadline: None,
+            send_until: None,
         };
         work(&engine)
     }

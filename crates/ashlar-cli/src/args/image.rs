@@ -183,7 +183,7 @@ pub struct Build {
     /// Go on with stages that do not depend on what failed.
     #[arg(short, long)]
     pub keep_going: bool,
-    /// Seconds that a command has to end after a signal.
+    /// Seconds that a command has to end after a signal, or when the budget is over.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub grace: u64,
     /// Fail when a result could not be left at a remote that is written to.

@@ -25,7 +25,7 @@ pub fn run(globals: &Globals, args: &Targets) -> Result<Exit, Failed> {
     let run = remotes::of_run(&opened, false);
     let show = Show::new(globals, &session.store);
     let tell = |event: Event| show.event(event);
-    let ears = Ears { tell: &tell, cancel: &cancel };
+    let ears = Ears { tell: &tell, cancel: &cancel, deadline: None };
     let shared = shared_steps(&session.project, &plan);
     let nothing = HashSet::new();
     let origins = session.origins()?;

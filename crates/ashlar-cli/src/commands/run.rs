@@ -113,7 +113,7 @@ fn go(
             eprintln!("warning: {text}");
         }
     };
-    let ears = Ears { tell: &tell, cancel: &cancel };
+    let ears = Ears { tell: &tell, cancel: &cancel, deadline: None };
     let direct = Direct { store: &*workspace.store, origins: &origins, remotes: &far, ears };
     let several = order.len() > 1;
     let watching = watching(args, workspace)?;

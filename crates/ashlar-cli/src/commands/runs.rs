@@ -27,7 +27,7 @@ pub fn why(globals: &Globals, root: Option<&Path>, name: &str) -> Result<Exit, F
             eprintln!("warning: {text}");
         }
     };
-    let ears = Ears { tell: &tell, cancel: &cancel };
+    let ears = Ears { tell: &tell, cancel: &cancel, deadline: None };
     let runner = Runner {
         store: &workspace.store,
         direct: Direct { store: &*workspace.store, origins: &origins, remotes: &far, ears },

@@ -3,6 +3,7 @@
 mod asking;
 mod commands;
 mod edges;
+mod in_time;
 mod kept;
 mod keys;
 mod machines;

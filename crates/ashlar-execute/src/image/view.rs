@@ -38,6 +38,8 @@ pub struct ImageView {
     pub gateway: Option<Gateway>,
     /// What is mounted, in this order; a later one may lie in an earlier one.
     pub mounts: Vec<ImageMount>,
+    /// What may be in nothing that is kept, by names: what the command makes is searched before.
+    pub secrets: Vec<(String, Secret)>,
     /// How long every process of the command has between SIGTERM and SIGKILL when it is stopped
     /// because its time is over or the build is cancelled. Zero kills at once.
     pub grace: Duration,

@@ -47,7 +47,7 @@ pub(super) fn write(
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder).map_err(failed("make", folder))?;
-    let mut out = Half::begin(folder)?;
+    let mut out = Half::beside(folder)?;
     let mut names: HashMap<Digest, String> = HashMap::new();
     for blob in &composed.blobs {
         let name = match layers.iter().find(|layer| layer.digest == blob.digest) {

@@ -190,21 +190,25 @@ impl Layer {
         }
     }
 
-    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, ImageError> {
+    fn open_watched<'a>(
+        &self,
+        digest: &Digest,
+        watch: &Watch<'a>,
+    ) -> Result<Option<Box<dyn Read + Send + 'a>>, ImageError> {
         if let Some(reader) = self.local.open_layer(digest)? {
             return Ok(Some(reader));
         }
-        self.base.as_ref().map_or(Ok(None), |(source, _)| source.open(digest))
+        self.base.as_ref().map_or(Ok(None), |(source, _)| source.open_watched(digest, watch))
     }
 }
 
 impl Blob {
     /// Opens it, compared with its digest as it is read.
     pub fn open<'a>(&self, watch: &Watch<'a>) -> Result<Verified<'a>, ImageError> {
-        let reader: Box<dyn Read + Send> = match &self.from {
+        let reader: Box<dyn Read + Send + 'a> = match &self.from {
             From::Bytes(bytes) => Box::new(io::Cursor::new(Arc::clone(bytes))),
             From::Layer(layer) => layer
-                .open(&self.digest)?
+                .open_watched(&self.digest, watch)?
                 .ok_or_else(|| ImageError::Lost { what: self.what.clone() })?,
         };
         Ok(Verified::new(reader, self.digest, self.what.clone(), *watch))
@@ -247,7 +251,8 @@ impl Made for Sent {
         let (offset, mut reader) = match place.take() {
             Some(known) if known.0 == at => known,
             _ => {
-                let opened = self.layer.open(&self.digest).map_err(io::Error::other)?;
+                let opened = self.layer.open_watched(&self.digest, &Watch::NOBODY);
+                let opened = opened.map_err(io::Error::other)?;
                 let lost = || io::Error::other(ImageError::Lost { what: self.what.clone() });
                 let inner = opened.ok_or_else(lost)?;
                 let what = self.what.clone();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ashlar_object::Digest;
-use ashlar_store::{ImageError, Moved, RemoteError, Watch};
+use ashlar_store::{FolderBeside, ImageError, Moved, RemoteError, Watch, file_beside};
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use serde_json::Value;
@@ -29,6 +29,10 @@ const INDEX_LIMIT: u64 = 64 << 20;
 /// What files that are being written are called. Who died leaves them; the next one to write
 /// removes them.
 const HALF: &str = ".ashlar-";
+/// What a new layout is called before it has its place.
+const HALF_LAYOUT: &str = ".ashlar-layout.";
+/// What an archive is called before it has its place.
+const HALF_ARCHIVE: &str = ".ashlar-archive.";
 /// For how long another writer is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,16 +69,12 @@ pub(super) fn write(
         _ => Path::new("."),
     };
     fs::create_dir_all(parent).map_err(failed("make", parent))?;
-    let made = tempfile::Builder::new()
-        .prefix(HALF)
-        .permissions(Permissions::from_mode(0o777))
-        .tempdir_in(parent)
+    let made = FolderBeside::new(parent, HALF_LAYOUT, 0o777)
         .map_err(failed("make a folder in", parent))?;
     fill(made.path(), tag, composed, watch)?;
     match rename(made.path(), folder) {
         Ok(()) => {
-            // It is at its place, and nothing is left to be removed.
-            let _ = made.keep();
+            made.placed();
             Ok(())
         }
         // Somebody else made it meanwhile.
@@ -230,7 +230,11 @@ fn is_there(path: &Path, size: u64) -> bool {
 fn sweep(folder: &Path) -> Result<(), ImageError> {
     for entry in fs::read_dir(folder).map_err(failed("read", folder))? {
         let entry = entry.map_err(failed("read", folder))?;
-        if entry.file_name().to_string_lossy().starts_with(HALF) && entry.path().is_file() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // An archive in here is made by somebody else, under a lock of its own.
+        let half = name.starts_with(HALF) && !name.starts_with(HALF_ARCHIVE);
+        if half && entry.path().is_file() {
             fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
         }
     }
@@ -256,6 +260,12 @@ impl Half {
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder)
             .map_err(failed("write to", folder))?;
+        Ok(Self { file })
+    }
+
+    /// In a folder of people, where others may be writing at the same time.
+    pub fn beside(folder: &Path) -> Result<Self, ImageError> {
+        let file = file_beside(folder, HALF_ARCHIVE, 0o666).map_err(failed("write to", folder))?;
         Ok(Self { file })
     }
 

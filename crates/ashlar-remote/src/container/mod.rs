@@ -118,7 +118,7 @@ impl Images for ImagePlaces {
         let lost = || ImageError::Lost { what: what() };
         let layer = image.layers.get(layer).ok_or_else(lost)?;
         let source = self.source(&image.reference)?;
-        let reader = source.open(&layer.digest)?.ok_or_else(lost)?;
+        let reader = source.open_watched(&layer.digest, watch)?.ok_or_else(lost)?;
         Ok(Box::new(verified::Verified::new(reader, layer.digest, what(), *watch)))
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ashlar_object::Digest;
-use ashlar_store::ImageError;
+use ashlar_store::{Detached, ImageError, RemoteError, Watch, detached};
 
 use crate::depot::objects::tag;
 use crate::depot::registry::Registry;
@@ -55,6 +55,31 @@ impl Source {
             }
         }
     }
+}
+
+impl Source {
+    /// The same, given up when nobody wants it any more: a registry that says nothing holds a thread
+    /// of its own.
+    pub fn open_watched<'a>(
+        &self,
+        digest: &Digest,
+        watch: &Watch<'a>,
+    ) -> Result<Option<Box<dyn Read + Send + 'a>>, ImageError> {
+        if let Self::Layout(_) = self {
+            return self.open(digest).map(|opened| opened.map(|reader| reader as _));
+        }
+        let (source, digest) = (self.clone(), *digest);
+        let opened = detached(move || source.open(&digest), watch.go_on).map_err(no_thread)?;
+        let Some(opened) = opened.ok_or(RemoteError::Stopped)?? else { return Ok(None) };
+        let stopped = || io::Error::other(RemoteError::Stopped);
+        let reader = Detached::new(opened, watch.go_on, stopped).map_err(no_thread)?;
+        Ok(Some(Box::new(reader)))
+    }
+}
+
+/// The error for a thread that cannot be started.
+pub(super) fn no_thread(error: io::Error) -> ImageError {
+    ImageError::of_reading(error, "what a registry says")
 }
 
 /// The file of a blob in a layout.

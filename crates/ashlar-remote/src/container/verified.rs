@@ -8,7 +8,7 @@ use ashlar_store::{ImageError, Moved, RemoteError, Watch};
 
 /// A reader of a blob. Its errors carry an [`ImageError`].
 pub(super) struct Verified<'a> {
-    inner: Box<dyn Read + Send>,
+    inner: Box<dyn Read + Send + 'a>,
     digest: Digest,
     what: String,
     watch: Watch<'a>,
@@ -19,7 +19,7 @@ pub(super) struct Verified<'a> {
 impl<'a> Verified<'a> {
     /// `what` is read, for messages; what comes is told to the watcher.
     pub fn new(
-        inner: Box<dyn Read + Send>,
+        inner: Box<dyn Read + Send + 'a>,
         digest: Digest,
         what: String,
         watch: Watch<'a>,

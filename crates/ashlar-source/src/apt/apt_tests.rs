@@ -205,18 +205,16 @@ fn files_are_checked_and_their_absence_told() {
     let archive = small();
     let apt = archive.apt();
     let found = apt.resolve_packages("stone", &strings(&["base", "lib"])).unwrap();
-    let wanted: Vec<_> = found
-        .iter()
-        .map(|(_, file)| (file, Digest::from_hex(&file.sha256, file.size).unwrap()))
-        .collect();
+    let wanted = wanted(&found);
     let folder = tempfile::tempdir().unwrap();
     let download = || {
         let mut got = Vec::new();
-        let result = apt.download(&wanted, folder.path(), &mut |path, digest| {
+        let mut keep = |path: &Path, digest| {
             assert_eq!(digest_of(path), digest);
             got.push(digest);
             Ok(())
-        });
+        };
+        let result = apt.download(&wanted, folder.path(), &mut keep, &|| false);
         (got.len(), result)
     };
     let (count, result) = download();
@@ -235,14 +233,30 @@ fn files_are_checked_and_their_absence_told() {
     assert!(error.advice().unwrap().contains("ashlar lock --update"));
 }
 
+/// The files of packages that were found, with their digests.
+fn wanted<T>(found: &[(T, LockedFile)]) -> Vec<(&LockedFile, Digest)> {
+    let digest = |file: &LockedFile| Digest::from_hex(&file.sha256, file.size).unwrap();
+    found.iter().map(|(_, file)| (file, digest(file))).collect()
+}
+
 /// Serves a folder; the address.
 fn serve(folder: PathBuf) -> String {
+    serve_until(folder, usize::MAX)
+}
+
+/// Serves a folder, and says nothing to whoever comes after so many answers; the address.
+fn serve_until(folder: PathBuf, most: usize) -> String {
     use std::io::{BufRead as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let root = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        for stream in listener.incoming() {
+        let mut silent = Vec::new();
+        for (count, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
+            if count >= most {
+                silent.push(stream);
+                continue;
+            }
             let mut lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
             let Some(Ok(first)) = lines.next() else { continue };
             while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
@@ -274,10 +288,7 @@ fn files_come_over_the_network_from_the_root_that_has_them() {
     let apt = Apt::with_sources(archive.0.path().join("state"), sources.clone());
     apt.update().unwrap();
     let found = apt.resolve_packages("stone", &strings(&["base", "tool"])).unwrap();
-    let wanted: Vec<_> = found
-        .iter()
-        .map(|(_, file)| (file, Digest::from_hex(&file.sha256, file.size).unwrap()))
-        .collect();
+    let wanted = wanted(&found);
     // `tool` is in the second archive only, `base` in both but wrong in the first.
     std::fs::rename(archive.folder().join("tool_3_all.deb"), other.join("tool_3_all.deb")).unwrap();
     std::fs::rename(archive.folder().join("base_1_all.deb"), other.join("base_1_all.deb")).unwrap();
@@ -285,11 +296,12 @@ fn files_come_over_the_network_from_the_root_that_has_them() {
     let download = |apt: &Apt| {
         let folder = tempfile::tempdir().unwrap();
         let mut got = 0;
-        let result = apt.download(&wanted, folder.path(), &mut |path, digest| {
+        let mut keep = |path: &Path, digest| {
             assert_eq!(digest_of(path), digest);
             got += 1;
             Ok(())
-        });
+        };
+        let result = apt.download(&wanted, folder.path(), &mut keep, &|| false);
         (got, result)
     };
     let (got, result) = download(&apt);
@@ -316,6 +328,31 @@ fn files_come_over_the_network_from_the_root_that_has_them() {
     assert!(matches!(error, SourceError::Apt(AptError::Update { .. })), "{error}");
     let error = download(&nobody).1.unwrap_err();
     assert!(matches!(error, SourceError::Apt(AptError::Download { .. })), "{error}");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_left_and_what_came_is_kept() {
+    let archive = small();
+    local_repository(&archive.folder(), "stone").unwrap();
+    let apt = archive.apt();
+    let found = apt.resolve_packages("stone", &strings(&["base", "lib"])).unwrap();
+    let wanted = wanted(&found);
+    // One file is given, and then nothing more is said.
+    let root = serve_until(archive.folder(), 1);
+    let sources = format!("Types: deb\nURIs: {root}\nSuites: ./\nTrusted: yes\n");
+    let apt = Apt::with_sources(archive.0.path().join("silent"), sources);
+    let folder = tempfile::tempdir().unwrap();
+    let began = std::time::Instant::now();
+    let stop = || began.elapsed() > std::time::Duration::from_secs(2);
+    let mut got = Vec::new();
+    let mut keep = |_: &Path, digest| {
+        got.push(digest);
+        Ok(())
+    };
+    let result = apt.download(&wanted, folder.path(), &mut keep, &stop);
+    assert!(matches!(result, Err(SourceError::Stopped)), "{result:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(got, [wanted[0].1]);
 }
 
 fn digest_of(path: &Path) -> Digest {

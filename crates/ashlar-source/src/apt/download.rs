@@ -10,6 +10,7 @@ use super::setup::Setup;
 use crate::SourceError;
 use crate::program::{APT_HELPER, words};
 use crate::project::digest_path;
+use crate::url::Stop;
 
 /// How many files one run of the helper fetches: far below the bound on arguments.
 const BATCH: usize = 200;
@@ -20,6 +21,7 @@ pub(super) fn all(
     files: &[(&LockedFile, Digest)],
     folder: &Path,
     got: &mut dyn FnMut(&Path, Digest) -> Result<(), SourceError>,
+    stop: Stop<'_>,
 ) -> Result<(), SourceError> {
     let mut left = Vec::new();
     for (index, (file, digest)) in files.iter().enumerate() {
@@ -37,10 +39,16 @@ pub(super) fn all(
         }
         let mut still = Vec::new();
         for batch in left.chunks(BATCH) {
+            let mut stopped = false;
             let from = match local(&root) {
                 Some(folder) => Some(folder),
                 None => {
-                    said.push_str(&fetch(setup, &root, batch)?);
+                    match fetch(setup, &root, batch, stop) {
+                        Ok(words) => said.push_str(&words),
+                        // What has come by then is kept.
+                        Err(SourceError::Stopped) => stopped = true,
+                        Err(error) => return Err(error),
+                    }
                     None
                 }
             };
@@ -66,6 +74,9 @@ pub(super) fn all(
                     Err(e) => return Err(SourceError::io("read", &path)(e)),
                 }
                 still.push(wanted.clone());
+            }
+            if stopped || stop() {
+                return Err(SourceError::Stopped);
             }
         }
         left = still;
@@ -96,7 +107,12 @@ struct Wanted {
 }
 
 /// Lets the helper fetch what it can; returns what it said.
-fn fetch(setup: &Setup, root: &str, batch: &[Wanted]) -> Result<String, SourceError> {
+fn fetch(
+    setup: &Setup,
+    root: &str,
+    batch: &[Wanted],
+    stop: Stop<'_>,
+) -> Result<String, SourceError> {
     let mut arguments = vec!["download-file".to_owned()];
     for wanted in batch {
         arguments.push(format!("{}/{}", root.trim_end_matches('/'), wanted.path));
@@ -104,7 +120,7 @@ fn fetch(setup: &Setup, root: &str, batch: &[Wanted]) -> Result<String, SourceEr
         arguments.push(format!("SHA256:{}", wanted.digest.hex()));
     }
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let output = setup.run(APT_HELPER, &arguments)?;
+    let output = setup.run_until(APT_HELPER, &arguments, stop)?;
     let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
     said.push('\n');
     Ok(said)

@@ -14,6 +14,7 @@ use ashlar_recipe::lock::{LockedDeb, LockedFile};
 
 use crate::SourceError;
 use crate::program::{APT_GET, DPKG, words};
+use crate::url::Stop;
 use setup::Setup;
 
 pub use repository::{control_fields, local_repository};
@@ -253,9 +254,10 @@ impl Apt {
         files: &[(&LockedFile, Digest)],
         folder: &Path,
         got: &mut dyn FnMut(&Path, Digest) -> Result<(), SourceError>,
+        stop: Stop<'_>,
     ) -> Result<(), SourceError> {
         let setup = Setup::new(self, None)?.without_state();
-        download::all(&setup, files, folder, got)
+        download::all(&setup, files, folder, got, stop)
     }
 }
 

@@ -13,6 +13,7 @@ use super::entries::{self, Entry};
 use super::{Apt, AptError, complaint};
 use crate::SourceError;
 use crate::program::{APT_GET, Program};
+use crate::url::Stop;
 
 /// A configuration on disk, and the lock that keeps other processes off the state meanwhile.
 pub(super) struct Setup {
@@ -85,6 +86,16 @@ impl Setup {
     /// Runs one of apt's programs.
     pub fn run(&self, program: Program, arguments: &[&str]) -> Result<Output, SourceError> {
         program.run(program.command().arg("-c").arg(&self.config).args(arguments), None)
+    }
+
+    /// The same, ended when it is told to stop.
+    pub fn run_until(
+        &self,
+        program: Program,
+        arguments: &[&str],
+        stop: Stop<'_>,
+    ) -> Result<Output, SourceError> {
+        program.run_until(program.command().arg("-c").arg(&self.config).args(arguments), stop)
     }
 
     /// A path in the state folder.

@@ -122,7 +122,7 @@ impl Job {
         let run = remotes::of_run(&self.opened, false);
         let origins = Origins::new(self.space.store.journal(), self.space.accepted()?);
         let tell = |event: Event| self.show.event(event);
-        let ears = Ears { tell: &tell, cancel: &self.cancel };
+        let ears = Ears { tell: &tell, cancel: &self.cancel, deadline: None };
         let store = &*self.space.store;
         let direct = Direct { store, origins: &origins, remotes: &run, ears };
         let env = |name: &str| std::env::var_os(name);

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ashlar_build::{Event, Exporting, Options, Origins, Summary, export, write_rootfs};
+use ashlar_build::{
+    Event, ExportError, Exporting, Options, Origins, Summary, export, write_rootfs,
+};
 use ashlar_execute::{Cancel, Secret};
 use ashlar_object::{StepKey, Tree};
 use ashlar_pack::image::{Compression, Writing};
 use ashlar_plan::{Plan, StepIndex, Want};
 use ashlar_recipe::Write;
-use ashlar_store::{Found, ImageTarget, Images as _, LayerSource, Watch, read_tree};
+use ashlar_store::{Found, GoOn, ImageTarget, Images as _, LayerSource, Watch, read_tree};
 use serde_json::json;
 
 use super::job::{Job, Lacks, Run, jobs};
@@ -21,12 +24,20 @@ use crate::args::image::{Build, Packing};
 use crate::exit::{Exit, Failed, exit_of_build};
 use crate::remotes;
 use crate::show;
-use crate::signals::cancel_on_signals;
+use crate::signals::{cancel_with_grace, end_after};
 use crate::wiring::enter_namespace;
+
+/// For how long at least what waits is still sent when the time is over and what was at work has
+/// ended. It is a twentieth of a longer budget.
+const LEAST_TO_SEND: Duration = Duration::from_secs(10);
 
 pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     // What is done before anything is built counts as well.
     let deadline = args.budget.map(|budget| Instant::now() + budget);
+    let begun = Arc::new(AtomicBool::new(false));
+    if let (Some(deadline), Some(last)) = (deadline, send_until(args, deadline)) {
+        end_after(deadline, last, &begun);
+    }
     let secrets = secrets(&args.secrets)?;
     let (targets, folders) = targets(globals, args)?;
     let want = if folders.is_empty() { Want::Image } else { Want::Files };
@@ -34,8 +45,9 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
         enter_namespace()?;
     }
     let mut job = Job::open(globals, &args.which, want, Lacks::Resolve)?;
+    begun.store(true, Ordering::SeqCst);
     let cancel = Cancel::new();
-    let opened = job.space.open_remotes()?;
+    let opened = remotes::until(job.space.open_remotes()?, &cancel, deadline);
     let sends = opened.iter().any(|remote| remote.write != Write::No);
     if args.require_push && !sends {
         return Err(Failed::usage("`--require-push`, and there is no remote that is written to")
@@ -43,7 +55,7 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     }
     let grace = Duration::from_secs(args.grace);
     let patience = if sends { ashlar_build::PATIENCE } else { Duration::ZERO };
-    cancel_on_signals(&cancel, patience.max(grace));
+    cancel_with_grace(&cancel, grace, patience);
     let how = How { globals, args, opened: &opened, cancel: &cancel, secrets, deadline };
     let summary = build(&how, &mut job, want)?;
     job.show.summary(&summary);
@@ -51,8 +63,17 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     if exit != Exit::Done {
         return Ok(exit);
     }
-    write(globals, args, &job, &targets, &folders, &cancel)?;
-    Ok(exit)
+    let go_on = || !cancel.is_cancelled() && deadline.is_none_or(|end| Instant::now() < end);
+    match write(globals, args, &job, &targets, &folders, &go_on) {
+        // Whatever it was in the midst of.
+        Err(error) if error.exit == Exit::Stopped => {
+            let why = if cancel.is_cancelled() { "stopped" } else { "out of time" };
+            Err(Failed::new(Exit::Stopped, format!("{why} while the image was written")).help(
+                "every instruction is kept; the same command goes on with the image that is missing",
+            ))
+        }
+        other => other.map(|()| exit),
+    }
 }
 
 /// How steps are run.
@@ -73,6 +94,7 @@ impl How<'_> {
             secrets: self.secrets.clone(),
             grace: Duration::from_secs(self.args.grace),
             deadline: self.deadline,
+            send_until: send_until(self.args, self.deadline),
             keep_failed: false,
         };
         let journal = job.space.store.journal();
@@ -80,6 +102,14 @@ impl How<'_> {
             Ok(ashlar_build::build(engine, journal, options)?)
         })
     }
+}
+
+/// What has finished by the end of the budget is worth some more time: without it the next machine
+/// would do it again.
+fn send_until(args: &Build, deadline: Option<Instant>) -> Option<Instant> {
+    let grace = Duration::from_secs(args.grace);
+    let more = args.budget.map(|budget| grace + (budget / 20).max(LEAST_TO_SEND));
+    deadline.zip(more).map(|(end, more)| end + more)
 }
 
 fn build(how: &How<'_>, job: &mut Job, want: Want) -> Result<Summary, Failed> {
@@ -102,8 +132,10 @@ fn build(how: &How<'_>, job: &mut Job, want: Want) -> Result<Summary, Failed> {
     let store = &job.space.store;
     let tell = |event: Event| job.show.event(event);
     let pulled = summary.remotes.iter().any(|tally| tally.pulled > 0);
-    if summary.built + summary.cutoff > 0 || pulled {
-        // Results count already; this only spares their verification after the next boot.
+    let ends = how.cancel.is_cancelled() || how.deadline.is_some_and(|end| Instant::now() >= end);
+    if (summary.built + summary.cutoff > 0 || pulled) && !ends {
+        // Results count already; this only spares their verification after the next boot. Who has to
+        // end does not wait for a disk.
         if let Err(error) = store.sync() {
             tell(Event::Warning(Failed::from(error).message));
         }
@@ -124,7 +156,7 @@ fn write(
     job: &Job,
     targets: &[ImageTarget],
     folders: &[PathBuf],
-    cancel: &Cancel,
+    go_on: GoOn<'_>,
 ) -> Result<(), Failed> {
     if targets.is_empty() && folders.is_empty() {
         return Ok(());
@@ -143,7 +175,7 @@ fn write(
         Packing::Zstd => Compression::Zstd,
     };
     let time = writing.time;
-    let how = Exporting { writing };
+    let how = Exporting { writing, go_on };
     for folder in folders {
         let layers = &job.plan.stages[job.made.image.target];
         let mut tree = Tree::default();
@@ -155,18 +187,16 @@ fn write(
             let outputs = found(*step).ok_or_else(gone)?.result.outputs;
             tree = tree.overlaid(&read_tree(&**store, &outputs)?.ok_or_else(gone)?);
         }
-        write_rootfs(store, &tree, folder, time)
-            .map_err(|error| Failed::new(Exit::Store, ashlar_build::chain(&error)))?;
+        write_rootfs(store, &tree, folder, time, go_on).map_err(|error| unwritten(&error))?;
     }
     if targets.is_empty() {
         return Ok(());
     }
-    let exported = export(store, &job.made.image, &job.plan, &job.bases, &found, &how)
-        .map_err(|error| Failed::new(Exit::Store, ashlar_build::chain(&error)))?;
+    let exported = export(store, &job.made.image, &job.plan, &job.bases, &found, &how);
+    let exported = exported.map_err(|error| unwritten(&error))?;
     let layers: Arc<dyn LayerSource> = Arc::new(Layers(Arc::clone(store)));
     let warn = |text: String| job.show.event(Event::Warning(text));
-    let go_on = || !cancel.is_cancelled();
-    let watch = Watch { go_on: &go_on, warn: &warn, ..Watch::NOBODY };
+    let watch = Watch { go_on, warn: &warn, ..Watch::NOBODY };
     let images = [exported.image];
     for target in targets {
         let published = job.images.publish(target, &images, &layers, &watch)?;
@@ -184,6 +214,11 @@ fn write(
         }
     }
     Ok(())
+}
+
+fn unwritten(error: &ExportError) -> Failed {
+    let exit = if matches!(error, ExportError::Stopped) { Exit::Stopped } else { Exit::Store };
+    Failed::new(exit, ashlar_build::chain(error))
 }
 
 struct Layers(Arc<ashlar_store::LocalStore>);

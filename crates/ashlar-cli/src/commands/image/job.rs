@@ -240,6 +240,8 @@ pub struct Run<'a> {
     pub grace: Duration,
     /// When the run has to be over.
     pub deadline: Option<Instant>,
+    /// Until when results are sent to remotes.
+    pub send_until: Option<Instant>,
     /// Whether what a failed command left is there for a shell.
     pub keep_failed: bool,
 }
@@ -298,6 +300,7 @@ impl Job {
                 trees: Trees::default(),
                 image: Some(&building),
                 deadline: how.deadline,
+                send_until: how.send_until,
             };
             work(&engine, &sandbox)
         })

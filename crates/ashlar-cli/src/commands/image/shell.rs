@@ -40,6 +40,7 @@ pub fn run(globals: &Globals, args: &Shell) -> Result<Exit, Failed> {
         secrets,
         grace: Duration::from_secs(5),
         deadline: None,
+        send_until: None,
         keep_failed: true,
     };
     let entered = Entered { globals, args, job: &job, place: &place };

@@ -30,7 +30,7 @@ impl Survey {
         let (opened, cancel) = (job.space.open_remotes()?, Cancel::new());
         let run = remotes::of_run(&opened, false);
         let tell = |event: Event| job.show.event(event);
-        let ears = Ears { tell: &tell, cancel: &cancel };
+        let ears = Ears { tell: &tell, cancel: &cancel, deadline: None };
         let (plan, store) = (&job.plan.plan, &*job.space.store);
         let (origins, nothing) = (job.origins()?, HashSet::new());
         let shared = shared_steps(&job.project, plan);

@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 use super::{Context, outcome, wait};
 use crate::support::Ran;
 
-/// The names of everything in the image but what the small system has.
-fn names(context: &Context, args: &[&str], within: &str) -> Vec<String> {
+/// The names at the top of the image and in `/etc`, where mount points are made.
+fn names(context: &Context, args: &[&str]) -> Vec<String> {
     let folder = tempfile::tempdir_in(context.0.root.parent().unwrap()).unwrap();
     let output = format!("rootfs:{}", folder.path().join("files").display());
     let mut all = vec!["--output", &output];
     all.extend(args);
     context.build(&all).good();
-    let top = folder.path().join("files").join(within);
-    let Ok(entries) = std::fs::read_dir(top) else { return Vec::new() };
-    let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-    let mut names: Vec<String> = entries.map(|entry| name(entry.unwrap())).collect();
+    let mut names = Vec::new();
+    for within in ["", "etc/"] {
+        for entry in std::fs::read_dir(folder.path().join("files").join(within)).unwrap() {
+            names.push(format!("{within}{}", entry.unwrap().file_name().display()));
+        }
+    }
     names.sort();
     names
 }
@@ -29,11 +31,13 @@ fn mount_points_are_gone_however_the_store_is_reached() {
     let store = linked.join("other-store");
     let dots = context.beside("project-is-there/../third-store");
     std::fs::create_dir(context.beside("project-is-there")).unwrap();
+    // Not even the topmost folder of those that were made is left.
+    let all = ["bin", "etc", "etc/passwd", "seen", "tmp"];
     for store in [&store, &dots] {
         let store = store.display().to_string();
-        assert!(names(&context, &["--store", &store], "made").is_empty(), "{store}");
+        assert_eq!(names(&context, &["--store", &store]), all, "{store}");
     }
-    assert!(names(&context, &[], "made").is_empty());
+    assert_eq!(names(&context, &[]), all);
 }
 
 #[test]
@@ -90,6 +94,12 @@ fn what_stands_at_the_place_of_an_output_is_looked_at_first() {
     context.build(&["--output", &format!("docker-archive:{}", link.display())]).good();
     assert!(link.symlink_metadata().unwrap().is_symlink());
     assert!(file.metadata().unwrap().len() > 1000);
+    let (empty, link) = (context.beside("empty"), context.beside("link"));
+    std::fs::create_dir(&empty).unwrap();
+    std::os::unix::fs::symlink(&empty, &link).unwrap();
+    context.build(&["--output", &format!("rootfs:{}", link.display())]).good();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert!(empty.join("one").exists());
 }
 
 #[test]
@@ -134,15 +144,46 @@ fn a_checkpoint_is_as_it_was_left() {
 fn a_name_that_layers_cannot_have_fails_where_it_is_made() {
     let context = Context::new("RUN mkdir /d && touch /d/.wh.foo\n");
     let ran = context.0.run(&["image", "build", "."]).exits(1);
-    assert!(ran.out.contains("d/.wh.foo") || ran.err.contains("d/.wh.foo"), "{}", ran.err);
+    // The name alone is in the instruction as well, which is shown whatever happens.
+    let said = format!("{}{}", ran.out, ran.err);
+    assert!(said.contains("d/.wh.foo has a name that deletes another file"), "{said}");
 }
 
 #[test]
 fn advice_about_the_context_is_for_the_context() {
-    let context = Context::new("FROM scratch\nCOPY --from=system /none /none\n");
-    let ran = context.build(&[]);
-    assert!(!format!("{}{}", ran.out, ran.err).contains("dockerignore"), "{}", ran.err);
-    context.write("COPY none /none\n");
-    let ran = context.build(&[]);
-    assert!(format!("{}{}", ran.out, ran.err).contains("dockerignore"), "{}", ran.err);
+    let context = Context::new("");
+    for (lines, is_context) in [
+        ("COPY none /none\n", true),
+        ("COPY none* /none\n", true),
+        ("RUN --mount=type=bind,source=none,target=/x true\n", true),
+        ("FROM scratch\nCOPY --from=system /none /none\n", false),
+        ("FROM scratch\nCOPY --from=system /none* /none\n", false),
+        ("FROM system\nRUN --mount=type=cache,from=system,source=/none,target=/x true\n", false),
+    ] {
+        context.write(lines);
+        let ran = context.build(&[]).exits(2);
+        let said = format!("{}{}", ran.out, ran.err);
+        // Without this any other failure would count as one without advice.
+        assert!(said.contains("there is no `"), "{lines}{said}");
+        assert_eq!(said.contains("dockerignore"), is_context, "{lines}{said}");
+    }
+}
+
+#[test]
+fn a_mount_that_has_no_place_is_a_mistake_of_the_file() {
+    for (mounts, word, advice) in [
+        ("--mount=type=bind,source=files,target=/w --mount=type=cache,target=/w/no", "/w/no", "rw"),
+        ("--mount=type=tmpfs,target=/bin/sh/deep", "/bin/sh/deep", "is a file"),
+        ("--mount=type=cache,target=/round/deep", "/round/deep", "round and round"),
+        ("--mount=type=cache,target=/dangling/deep", "/dangling/deep", "leads nowhere"),
+    ] {
+        let lines = format!("RUN ln -s round /round; ln -s nothing /dangling\nRUN {mounts} true\n");
+        let context = Context::new(&lines);
+        context.0.file("files/a", "a\n");
+        let ran = context.0.run(&["image", "build", "."]).exits(2);
+        let said = format!("{}{}", ran.out, ran.err);
+        let mistake = format!("cannot make the mount point {word}");
+        assert!(said.contains(&mistake) && said.contains(advice), "{said}");
+        assert!(said.contains(mounts), "the instruction is named: {said}");
+    }
 }

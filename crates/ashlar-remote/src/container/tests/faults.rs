@@ -162,3 +162,46 @@ fn a_layer_that_arrives_wrong_is_not_under_a_tag() {
     assert!(matches!(error, ImageError::Remote(RemoteError::Refused { .. })), "{error:?}");
     assert!(error.to_string().contains("log in"), "{error}");
 }
+
+#[test]
+fn who_says_nothing_is_left_when_nobody_wants_to_know() {
+    let registry = docker_registry(&Kind::default());
+    let proxy = Proxy::http(registry.address());
+    let maker = Maker::new();
+    let name = there(&proxy, &maker);
+    let places = places();
+    let image = resolve(&places, &name).expect("it is there");
+    let timed = |what: &str, work: &dyn Fn(&Watch<'_>) -> Result<(), ImageError>| {
+        let began = std::time::Instant::now();
+        let go_on = || began.elapsed() < Duration::from_millis(300);
+        let result = work(&Watch { go_on: &go_on, ..Watch::NOBODY });
+        let stopped = matches!(result, Err(ImageError::Remote(RemoteError::Stopped)));
+        assert!(stopped, "{what}: {result:?}");
+        assert!(began.elapsed() < Duration::from_secs(8), "{what}: {:?}", began.elapsed());
+        assert!(!proxy.requests().is_empty(), "{what}: nobody was asked");
+    };
+    for after in [0, 150_000] {
+        proxy.reset();
+        proxy.add(Rule::on("GET", BLOBS, Fault::Stall { way: Way::Down, after }));
+        let read = |watch: &Watch<'_>| places.layer(&image, 0, &mut Vec::new(), watch);
+        timed(&format!("a layer after {after} bytes"), &read);
+    }
+    let target = target(&format!("{}/other:1", proxy.host()));
+    for (method, path) in [
+        ("HEAD", "/v2/other/manifests/"),
+        ("HEAD", "/v2/other/blobs/"),
+        ("POST", "/v2/other/blobs/uploads/"),
+        ("PUT", "/v2/other/manifests/"),
+    ] {
+        proxy.reset();
+        let silent = |_: &ashlar_testbed::proxy::Request| {
+            std::thread::sleep(Duration::from_secs(12));
+            None
+        };
+        proxy.add(Rule::on(method, path, Fault::Ask(Arc::new(silent))));
+        let push = |watch: &Watch<'_>| {
+            places.publish(&target, &[maker.usual()], &maker.layers(), watch).map(drop)
+        };
+        timed(&format!("{method} {path}"), &push);
+    }
+}

@@ -68,7 +68,7 @@ impl Registry {
             }
             let now = match session.take() {
                 Some(now) => now,
-                None => self.begin()?,
+                None => self.begin(watch)?,
             };
             patience.set_policy(self.client.policy());
             let before = now.at;
@@ -113,7 +113,7 @@ impl Registry {
                 }
                 Err(failure) => {
                     patience.after(failure, Some(watch))?;
-                    match self.ask(&to, before, digest, last)? {
+                    match self.ask(&to, before, digest, last, watch)? {
                         Again::From(next) => session = Some(next),
                         Again::Anew => {}
                         Again::Done => {
@@ -128,9 +128,9 @@ impl Registry {
     }
 
     /// Begins an upload.
-    fn begin(&self) -> Result<Session, RemoteError> {
+    fn begin(&self, watch: &Watch<'_>) -> Result<Session, RemoteError> {
         let request = self.writes(Method::POST, "blobs/uploads/")?;
-        let answer = self.expect_success(self.client.send(&request, None)?)?;
+        let answer = self.expect_success(self.client.send(&request, Some(watch))?)?;
         self.session(&answer, &request.url, 0)
     }
 
@@ -207,7 +207,14 @@ impl Registry {
     }
 
     /// Finds out where to go on after an attempt that failed: `at` is what the registry had before.
-    fn ask(&self, to: &Url, at: u64, digest: &Digest, last: bool) -> Result<Again, RemoteError> {
+    fn ask(
+        &self,
+        to: &Url,
+        at: u64,
+        digest: &Digest,
+        last: bool,
+        watch: &Watch<'_>,
+    ) -> Result<Again, RemoteError> {
         // The answer may have got lost, and not the request.
         if last && self.has_blob(digest)? {
             return Ok(Again::Done);
@@ -216,7 +223,7 @@ impl Registry {
             return Ok(Again::Anew);
         }
         let request = Request::get(to.clone()).authorize(self.writer_of(to));
-        let answer = self.client.send(&request, None)?;
+        let answer = self.client.send(&request, Some(watch))?;
         if !answer.status.is_success() {
             return Ok(Again::Anew);
         }
