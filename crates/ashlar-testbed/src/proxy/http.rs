@@ -152,7 +152,11 @@ impl Exchange<'_> {
             // Writing to a string does not fail.
             let _ = write!(text, "{name}: {value}\r\n");
         }
-        if !answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
+        // What follows an answer without a body would be taken for the beginning of the next one.
+        let bodiless = matches!(answer.status, 204 | 304);
+        let sized =
+            answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        if !bodiless && !sized {
             let _ = write!(text, "Content-Length: {}\r\n", answer.body.len());
         }
         if expects {
@@ -161,7 +165,7 @@ impl Exchange<'_> {
         text.push_str("\r\n");
         self.entry.status.store(answer.status, Ordering::Relaxed);
         down.send(&mut text.into_bytes(), None)?;
-        if self.entry.head.method != "HEAD" {
+        if self.entry.head.method != "HEAD" && !bodiless {
             let mut gate = Gate::new(self.faults, Way::Down);
             for chunk in answer.body.clone().chunks_mut(CHUNK) {
                 down.send(chunk, Some(Payload { gate: &mut gate, count: &self.entry.down }))?;

@@ -103,6 +103,22 @@ fn answers_come_instead_of_the_servers_so_many_times() {
     assert_eq!(get(proxy.address(), "/b/x").status, 404);
 }
 
+/// A body after 204 would be the beginning of the next answer to whoever keeps the connection.
+#[test]
+fn answers_that_have_no_body_leave_the_connection_clean() {
+    let proxy = Proxy::alone();
+    proxy.add(Rule::on("GET", "/first", Fault::Answer(Answer::status(204))));
+    proxy.add(Rule::on("GET", "/second", Fault::Answer(Answer::status(304))));
+    let mut stream = TcpStream::connect(proxy.address()).unwrap();
+    stream.write_all(b"GET /first HTTP/1.1\r\n\r\nGET /second HTTP/1.1\r\n\r\n").unwrap();
+    stream.write_all(b"GET /third HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let third = "HTTP/1.1 502 \r\nContent-Length: 19\r\n\r\nthe proxy says 502\n";
+    assert_eq!(text, format!("HTTP/1.1 204 \r\n\r\nHTTP/1.1 304 \r\n\r\n{third}"));
+    assert_eq!(proxy.connections(), 1);
+}
+
 #[test]
 fn a_function_may_answer() {
     let proxy = Proxy::alone();
