@@ -142,6 +142,46 @@ fn a_command_has_its_grace_when_a_signal_comes() {
     assert_eq!(context.file(&["--budget", "30s"], "result"), "by itself\n");
 }
 
+/// Where what a command left on another machine is not to be had in time, it does not begin: what it
+/// left then would stand before that of the other machine.
+#[test]
+fn a_run_that_is_over_begins_nothing_and_leaves_checkpoints_as_they_are() {
+    let registry = docker_registry(&Options::default());
+    let proxy = Proxy::http(registry.address());
+    let remote = format!("team=oci://{}/images/cache", proxy.host());
+    let context = Context::new("");
+    context.build(&["--remote", &remote, "--require-push"]).good();
+    proxy.reset();
+    context.write(
+        "RUN --mount=type=checkpoint,target=/w if [ -e /w/half ]; then cp /w/half /result; exit 0; \
+         fi; sleep 1; echo the first half > /w/half; sleep 600\n",
+    );
+    let stopped = ["--remote", &remote, "--budget", "5s", "--grace", "1"];
+    context.build(&stopped).exits(5);
+    let sent = proxy.requests_to("PUT", "/v2/images/cache/manifests/");
+    let sent: Vec<String> = sent.into_iter().map(|request| request.path).collect();
+    assert!(!sent.is_empty(), "the checkpoint is at the remote");
+
+    let other = context.elsewhere();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (counted, left) = (Arc::clone(&asked), sent);
+    let quiet = move |request: &ashlar_testbed::proxy::Request| {
+        if left.contains(&request.path) {
+            counted.fetch_add(1, Ordering::SeqCst);
+            return silence(request);
+        }
+        None
+    };
+    proxy.reset();
+    proxy.add(Rule::on("*", "/v2/images/cache/manifests/", Fault::Ask(Arc::new(quiet))));
+    let ran = other.build(&stopped).exits(5);
+    assert!(asked.load(Ordering::SeqCst) > 0, "the checkpoint is asked for");
+    assert_eq!(outcome(&ran, "half"), "skipped");
+    assert!(proxy.requests_to("PUT", "/").is_empty(), "nothing is left: {:?}", proxy.requests());
+    proxy.clear();
+    assert_eq!(other.file(&["--remote", &remote, "--budget", "30s"], "result"), "the first half\n");
+}
+
 fn terminate(child: &Child) {
     let id = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
