@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ashlar_build::{
-    Event, ExportError, Exporting, Options, Origins, Summary, export, write_rootfs,
+    Event, ExportError, Exporting, Failure, Options, Origins, StepReport, Summary, export,
+    write_rootfs,
 };
 use ashlar_execute::{Cancel, Secret};
 use ashlar_object::{StepKey, Tree};
@@ -19,6 +20,7 @@ use serde_json::json;
 
 use super::job::{Job, Lacks, Run, jobs};
 use super::secrets::secrets;
+use super::survey::lines;
 use crate::args::Globals;
 use crate::args::image::{Build, Packing};
 use crate::exit::{Exit, Failed, exit_of_build};
@@ -59,6 +61,9 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
     let how = How { globals, args, opened: &opened, cancel: &cancel, secrets, deadline };
     let summary = build(&how, &mut job, want)?;
     job.show.summary(&summary);
+    for place in failed_at(&job, &summary) {
+        job.show.remark(&place);
+    }
     let exit = exit_of_build(&summary, args.require_push);
     if exit != Exit::Done {
         return Ok(exit);
@@ -147,6 +152,26 @@ fn build(how: &How<'_>, job: &mut Job, want: Want) -> Result<Summary, Failed> {
         tell(Event::Warning(format!("the stat cache was not saved: {error}")));
     }
     Ok(summary)
+}
+
+/// Where the instructions are that failed, and how to look at what those left whose commands did.
+fn failed_at(job: &Job, summary: &Summary) -> Vec<String> {
+    let of = |report: &StepReport| {
+        let step = job.plan.plan.steps.iter().position(|step| step.id == report.id)?;
+        let stages = job.made.image.stages.iter().zip(&job.plan.instructions);
+        let mut all = stages.flat_map(|(stage, steps)| stage.instructions.iter().zip(steps));
+        let (instruction, _) = all.find(|(_, one)| **one == step)?;
+        let place = format!("{}:{}", job.shown, lines(instruction));
+        Some(match report.failure {
+            Some(Failure::Exit(_)) => format!(
+                "{place}: `ashlar image shell --at {}` with the same arguments opens a shell in what \
+                 it left",
+                instruction.line
+            ),
+            _ => place,
+        })
+    };
+    summary.failures.iter().filter_map(of).collect()
 }
 
 /// Writes the image where it is wanted.

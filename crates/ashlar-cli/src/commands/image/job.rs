@@ -34,6 +34,8 @@ pub struct Job {
     pub images: ImagePlaces,
     pub made: Ingredients,
     pub plan: ImagePlan,
+    /// What people call its Dockerfile.
+    pub shown: String,
     /// What people call the image, and its steps in histories.
     pub name: String,
     /// The base images of the run, and its contexts, as the plan numbers them.
@@ -109,6 +111,7 @@ impl Job {
             images,
             made,
             plan,
+            shown,
             name,
             bases,
             contexts,

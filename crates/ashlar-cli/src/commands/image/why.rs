@@ -45,18 +45,11 @@ pub fn run(globals: &Globals, which: &Which) -> Result<Exit, Failed> {
     Ok(Exit::Done)
 }
 
-/// The first instruction of each stage that misses: of the target first, then of the others in the
-/// order of the file.
+/// The first instruction of each stage that misses, in the order of the file: a stage is made from
+/// those above it, so what misses first comes before what misses only because of it.
 fn misses<'a>(job: &'a Job, survey: &Survey) -> Vec<Miss<'a>> {
-    let image = &job.made.image;
-    let others = (0..image.stages.len()).filter(|stage| *stage != image.target);
     let mut found = Vec::new();
-    for number in chain(job).into_iter().chain(others) {
-        let (Some(stage), Some(steps)) =
-            (image.stages.get(number), job.plan.instructions.get(number))
-        else {
-            continue;
-        };
+    for (stage, steps) in job.made.image.stages.iter().zip(&job.plan.instructions) {
         let mut missing =
             stage.instructions.iter().zip(steps).filter(|(_, s)| survey.lookup.run.contains(s));
         let Some((instruction, step)) = missing.next() else { continue };
@@ -67,20 +60,6 @@ fn misses<'a>(job: &'a Job, survey: &Survey) -> Vec<Miss<'a>> {
         found.push(Miss { stage: stage_name(stage), instruction, step: *step, more });
     }
     found
-}
-
-/// The target and the stages that it is made from, what lies below first.
-fn chain(job: &Job) -> Vec<usize> {
-    let image = &job.made.image;
-    let mut chain = vec![image.target];
-    while let Some(stage) = chain.last().and_then(|number| image.stages.get(*number)) {
-        match stage.base {
-            ashlar_dockerfile::Base::Stage(below) => chain.push(below),
-            _ => break,
-        }
-    }
-    chain.reverse();
-    chain
 }
 
 fn told(miss: &Miss<'_>, why: &Why, paint: Paint, out: &mut String) {

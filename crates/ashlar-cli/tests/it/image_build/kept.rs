@@ -12,6 +12,7 @@ fn a_failure_keeps_all_before_it() {
     assert_eq!(outcome(&failed, "one"), "built");
     assert_eq!(outcome(&failed, "two"), "failed");
     assert_eq!(outcome(&failed, "true"), "skipped");
+    assert!(failed.err.contains("Dockerfile:5: `ashlar image shell --at 5`"), "{}", failed.err);
     context.write("RUN echo one > /one\nRUN echo two > /two\nRUN true\n");
     let fixed = context.build(&[]).good();
     assert_eq!(outcome(&fixed, "one"), "hit");
