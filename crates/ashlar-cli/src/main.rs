@@ -1,5 +1,14 @@
 //! The `ashlar` program: arguments → one call into a library → what people or programs read.
 
+/// As that of the standard library, which panics where nobody reads or the disk is full: what is said
+/// to people ends no build.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+
 mod args;
 mod commands;
 mod exit;

@@ -9,6 +9,7 @@
 //! | `rights` | [`Rights`]: who runs this program, and how it becomes root of a name space |
 //! | `probe` | what the machine lacks |
 //! | `layers` | looking through layers; what a command really changed |
+//! | `apart` | equal files of different layers, kept apart; ids that no command has |
 //! | `shim` | the `make` that keeps `-j` from leaving the jobserver |
 //! | `log` | output, bounded |
 //! | `spec` | what is said to the helper process, and how |
@@ -22,6 +23,7 @@
 //!
 //! Absent: step keys, graphs, decisions about what to run. Nothing here knows what a module is.
 
+mod apart;
 mod attempt;
 mod cancel;
 mod contract;

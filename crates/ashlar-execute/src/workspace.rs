@@ -8,6 +8,7 @@ use ashlar_object::{Meta, Tree};
 use ashlar_store::{LocalStore, Staged, StoreError, Workspace};
 use rustix::fs::{Gid, Mode, Uid};
 
+use crate::apart::apart;
 use crate::image::{self, Checkpoints, ImageView};
 use crate::rights::{Rights, find, lacks_ids, rights};
 use crate::spec::{RootSpec, Secrets, Spec};
@@ -223,6 +224,9 @@ impl Stage<'_> {
         }
         // The kernel refuses a folder that is a layer twice. The upper one says it all.
         let mut folders: Vec<PathBuf> = Vec::new();
+        if let Some(tree) = apart(trees) {
+            folders.push(self.tree(&Kept { digest: tree.digest(), tree })?);
+        }
         for kept in trees.iter().rev() {
             let folder = self.tree(kept)?;
             if !folders.contains(&folder) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ashlar_dockerfile::{Run, RunMount};
 use ashlar_execute::{
     ImageMount, ImageView, Keep, Kept, Leak, Mounted, Network, Owner, Request, Root, Secret, User,
-    View,
+    View, resolve_owner,
 };
 use ashlar_object::{CanonicalHasher, Command, Digest, Node, StepKey, Tree};
 use ashlar_pack::image::{Bounds, read_layer};
@@ -105,8 +105,8 @@ impl Engine<'_> {
                 return self.run_in_image(step, building, run, mounts, network, layers, results);
             }
             ImageWork::Folder { path, user } => {
-                let user = self.user(user.as_deref(), &below)?;
-                workdir(path, (user.uid, user.gid), &below).map_err(refused)?
+                let owner = self.owner(user.as_deref(), &below)?;
+                workdir(path, owner, &below).map_err(refused)?
             }
             ImageWork::Copy { copy: written, from, downloads } => {
                 let from = match from {
@@ -231,7 +231,7 @@ impl Engine<'_> {
             working_directory: run.directory.trim_start_matches('/').to_owned(),
             output_paths: Vec::new(),
         };
-        let mut salt = CanonicalHasher::new("ashlar run in an image, 2");
+        let mut salt = CanonicalHasher::new("ashlar run in an image");
         salt.number(u64::from(user.uid)).number(u64::from(user.gid)).text(&user.home);
         salt.number(user.groups.len() as u64);
         for group in &user.groups {
@@ -417,6 +417,14 @@ impl Engine<'_> {
     fn user(&self, written: Option<&str>, below: &Tree) -> Result<User, Failure> {
         let (passwd, group) = (self.small(below, "etc/passwd")?, self.small(below, "etc/group")?);
         User::resolve(written.unwrap_or_default(), &passwd, &group)
+            .map_err(|error| Failure::project(error.to_string()))
+    }
+
+    /// Whose folders `WORKDIR` makes under a `USER`: for a number alone the group is that number,
+    /// as for `--chown` and as other builders have it, whatever group commands of that user have.
+    fn owner(&self, written: Option<&str>, below: &Tree) -> Result<(u32, u32), Failure> {
+        let (passwd, group) = (self.small(below, "etc/passwd")?, self.small(below, "etc/group")?);
+        resolve_owner(written.unwrap_or_default(), &passwd, &group)
             .map_err(|error| Failure::project(error.to_string()))
     }
 

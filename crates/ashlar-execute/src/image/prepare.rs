@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::mounts::FILES;
 use super::spec::{ImageSpec, MountSpec, WhatSpec};
 use super::{ImageMount, ImageView, Mounted, Network, Owner};
+use crate::apart::{IDS, beyond};
 use crate::spec::{RootSpec, Secrets, Spec};
 use crate::workspace::{Skeleton, Stage, fail, make_folder_of};
 use crate::{ExecuteError, Keep, Kept, Request, Root};
@@ -42,6 +43,18 @@ pub(crate) fn prepare(
             "a command in an image runs on layers, keeps its changes and has no source tree".into(),
         ));
     };
+    if let Some((path, (uid, gid))) = beyond(trees) {
+        return Err(ExecuteError::Request {
+            what: format!(
+                "{path} belongs to {uid}:{gid}, and commands have the ids from 0 to {} only",
+                IDS - 1
+            ),
+            advice:
+                "copy it with `COPY --chown` to somebody within, in a stage without `RUN`; what \
+                     no command sees may belong to anybody"
+                    .into(),
+        });
+    }
     for folder in ["point", "layers", FILES] {
         anew(&workspace.join(folder), &Meta::EXECUTABLE, 0)?;
     }

@@ -9,9 +9,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::Tree;
 use crate::support::{ASHLAR, Ran};
 
-/// Starts a run, and waits until its script has made the file `begun`.
+/// Starts a run, and waits until its script has made the file `begun`: before anything else, but
+/// after it has set a trap.
 fn begun(tree: &Tree, declared: &[&str], script: &str) -> Child {
-    let script = format!("touch begun; {script}");
+    let script = match script.split_once(" TERM; ") {
+        Some((trap, rest)) => format!("{trap} TERM; touch begun; {rest}"),
+        None => format!("touch begun; {script}"),
+    };
     let args = [&["run"], declared, &["--", "sh", "-c", &script]].concat();
     let mut command = tree.command(ASHLAR, &args);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -187,3 +187,50 @@ fn a_mount_that_has_no_place_is_a_mistake_of_the_file() {
         assert!(said.contains(mounts), "the instruction is named: {said}");
     }
 }
+
+#[test]
+fn owners_that_commands_do_not_have_are_refused_where_one_sees_them() {
+    let context = Context::new("ADD big.tar /x/\n");
+    context.0.file("f", "one\n");
+    let tar = Command::new("tar")
+        .args(["--owner=200000", "--group=300000", "-cf", "big.tar", "f"])
+        .current_dir(&context.0.root)
+        .status()
+        .unwrap();
+    assert!(tar.success());
+    assert_eq!(context.file(&[], "x/f"), "one\n");
+    context.write("ADD big.tar /x/\nRUN true\n");
+    let ran = context.build(&[]).exits(2);
+    assert!(ran.out.contains("/x/f belongs to 200000:300000"), "{}", ran.out);
+    assert!(ran.err.contains("Dockerfile:5\n"), "{}", ran.err);
+    // What another stage has of it is somebody else's then.
+    context.write(
+        "FROM scratch AS files\nADD big.tar /x/\nFROM system\n\
+         COPY --from=files --chown=5:6 /x/f /f\nRUN stat -c %u:%g /f > /seen\n",
+    );
+    assert_eq!(context.file(&[], "seen"), "5:6\n");
+}
+
+#[test]
+fn equal_files_of_several_instructions_are_several_files() {
+    let context = Context::new(
+        "COPY a /app/config\nCOPY a /app/src/\n\
+         RUN [ ! /app/config -ef /app/src/a ] && cp /app/config /app/src/a && \
+             cp -a /app /copy && echo more >> /copy/config && cat /copy/src/a > /seen\n",
+    );
+    context.0.file("a", "one\n");
+    assert_eq!(context.file(&[], "seen"), "one\n");
+}
+
+#[test]
+fn nobody_who_reads_what_is_said_is_no_reason_to_stop() {
+    let context = Context::new("RUN echo one > /one\nRUN echo two > /two\n");
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut build = context.0.command(&["image", "build", "."]);
+    assert_eq!(build.stderr(full()).status().unwrap().code(), Some(0));
+    let ran = context.build(&[]).good();
+    assert_eq!(outcome(&ran, "two"), "hit");
+    // What is wrong is said before anything is built.
+    let ran = context.build(&["--timestamp", "99999999999999"]).exits(2);
+    assert!(ran.err.contains("--timestamp"), "{}", ran.err);
+}
