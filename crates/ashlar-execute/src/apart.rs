@@ -13,9 +13,7 @@ use std::sync::Arc;
 use ashlar_object::{Digest, Dir, File, Meta, Name, Node, Tree};
 
 use crate::Kept;
-
-/// How many ids a command sees, from 0.
-pub(crate) const IDS: u32 = 65_536;
+use crate::image::MOST_ID;
 
 /// The folders of layers that are one folder, each with the number of its layer, the highest first.
 type Folders<'a> = Vec<(usize, &'a Arc<Dir>)>;
@@ -47,7 +45,7 @@ pub(crate) fn beyond(trees: &[Kept]) -> Option<(String, (u32, u32))> {
     fn first(folders: &Folders<'_>, path: &mut Vec<String>) -> Option<(u32, u32)> {
         let over = |meta: &Meta| {
             let (uid, gid) = meta.owner();
-            (uid >= IDS || gid >= IDS).then_some((uid, gid))
+            (uid > MOST_ID || gid > MOST_ID).then_some((uid, gid))
         };
         if let Some(owner) = folders.first().and_then(|(_, dir)| over(dir.meta())) {
             return Some(owner);
@@ -258,10 +256,12 @@ mod tests {
             let meta = Meta::new(0o644, Extra { uid, gid, ..Extra::default() });
             Node::File(File::new(Digest::of(b"x"), meta))
         };
-        let all =
-            layers([&[("a/b", of(0, IDS - 1)), ("c", of(IDS, 0))], &[("a/d", of(1, 300_000))]]);
+        let all = layers([
+            &[("a/b", of(0, MOST_ID)), ("c", of(MOST_ID + 1, 0))],
+            &[("a/d", of(1, 300_000))],
+        ]);
         assert_eq!(beyond(&all), Some(("/a/d".to_owned(), (1, 300_000))));
-        assert_eq!(beyond(&all[..1]), Some(("/c".to_owned(), (IDS, 0))));
-        assert_eq!(beyond(&layers([&[("c", of(IDS, 0))], &[("c", of(5, 6))]])), None);
+        assert_eq!(beyond(&all[..1]), Some(("/c".to_owned(), (MOST_ID + 1, 0))));
+        assert_eq!(beyond(&layers([&[("c", of(MOST_ID + 1, 0))], &[("c", of(5, 6))]])), None);
     }
 }

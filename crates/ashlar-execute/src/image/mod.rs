@@ -28,5 +28,6 @@ pub use leak::{Leak, SHORTEST_SECRET};
 pub(crate) use mounts::assemble;
 pub(crate) use prepare::{Checkpoints, prepare};
 pub(crate) use spec::ImageSpec;
+pub(crate) use user::MOST as MOST_ID;
 pub use user::{User, UserError, resolve_owner};
 pub use view::{ImageMount, ImageView, Mounted, Network, Owner, Secret, View};

@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use super::mounts::FILES;
 use super::spec::{ImageSpec, MountSpec, WhatSpec};
-use super::{ImageMount, ImageView, Mounted, Network, Owner};
-use crate::apart::{IDS, beyond};
+use super::{ImageMount, ImageView, MOST_ID, Mounted, Network, Owner};
+use crate::apart::beyond;
 use crate::spec::{RootSpec, Secrets, Spec};
 use crate::workspace::{Skeleton, Stage, fail, make_folder_of};
 use crate::{ExecuteError, Keep, Kept, Request, Root};
@@ -46,8 +46,7 @@ pub(crate) fn prepare(
     if let Some((path, (uid, gid))) = beyond(trees) {
         return Err(ExecuteError::Request {
             what: format!(
-                "{path} belongs to {uid}:{gid}, and commands have the ids from 0 to {} only",
-                IDS - 1
+                "{path} belongs to {uid}:{gid}, and commands have the ids from 0 to {MOST_ID} only"
             ),
             advice:
                 "copy it with `COPY --chown` to somebody within, in a stage without `RUN`; what \

@@ -46,7 +46,7 @@ pub enum UserError {
 }
 
 /// The highest id that exists inside a sandbox.
-const MOST: u32 = 65_535;
+pub(crate) const MOST: u32 = 65_535;
 
 impl User {
     /// Who a `USER` instruction means: `user`, `user:group`, each by name or number; empty for
