@@ -207,6 +207,18 @@ def summary_of(said: str) -> dict:
     return next(event for event in reversed(events) if event["event"] == "summary")
 
 
+def cold_again(side: Side) -> None:
+    """Once more all of it, with a registry that has nothing. A machine that is shared with others is
+    slower in one hour than in another: what several builds take beside a cold one says little when
+    it was built in another hour. So the one before them counts and the one after them, half each."""
+    before = side.registry
+    with Registry(side.base / "registry-cold") as side.registry:
+        side.machine()
+        side.run("cold again")
+    side.registry = before
+    side.took["cold"] = (side.took["fails"] + side.took["cold again"]) / 2
+
+
 def budget(side: Side, new: bool) -> tuple[int, float]:
     """A third of the time of a cold build at once, until it is done: how many runs, and how long
     all of them. On one machine, or each time on another one. The cold build is the one that failed
@@ -257,6 +269,7 @@ def measure(context, quick: bool) -> list[Row]:
                     fail_and_mend(side)
                     if name == "ashlar":
                         thirds = [budget(side, new) for new in (False, True)]
+                        cold_again(side)
                     change(side)
                 finally:
                     side.close()
@@ -302,6 +315,6 @@ def rows(sides: dict[str, Side], thirds: list[tuple[int, float]], bars: bool) ->
     for where, (runs, whole) in zip(("one machine", "ever new machines"), thirds, strict=True):
         all.append(Row(f"toolchain: a third of the time at once on {where}, runs", float(runs),
                        at_most=4 if bars else None, unit="runs"))
-        all.append(Row("toolchain: all of these runs", whole, "one cold build", ours.took["fails"],
-                       at_most_ratio=1.1 if bars else None))
+        all.append(Row("toolchain: all of these runs", whole, "one cold build, before and after",
+                       ours.took["cold"], at_most_ratio=1.1 if bars else None))
     return all

@@ -2,6 +2,8 @@
 //! thread of its own, which tells it once how the step ended.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -285,10 +287,20 @@ fn run(
         recorded(step).filter(|took| !guessed.contains_key(&step) || within(took))
     };
     let expected = (0..plan.steps.len()).map(expected).collect();
+    let steps = lookup.run.clone();
     let mut dispatcher = Dispatcher::new(plan, lookup, priority, expected);
+    let fetching = Arc::clone(&dispatcher.is_fetching);
+    fetching.store(steps.iter().any(|step| is_fetch(plan, *step)), Ordering::Relaxed);
     std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let go_on = || fetching.load(Ordering::Relaxed) && !engine.is_stopping();
+            engine.keep_ahead(&steps, &go_on);
+        });
         let (sender, receiver) = channel();
-        dispatcher.go(scope, engine, journal, options, again, queues, summary, &sender, &receiver)
+        let done = dispatcher
+            .go(scope, engine, journal, options, again, queues, summary, &sender, &receiver);
+        fetching.store(false, Ordering::Relaxed);
+        done
     })
 }
 
@@ -304,6 +316,8 @@ struct Dispatcher<'p> {
     expected: Vec<Option<Duration>>,
     running: usize,
     fetching: usize,
+    /// The same, for others.
+    is_fetching: Arc<AtomicBool>,
     stopped: bool,
 }
 
@@ -343,6 +357,7 @@ impl<'p> Dispatcher<'p> {
             expected,
             running: 0,
             fetching: 0,
+            is_fetching: Arc::default(),
             stopped: false,
         }
     }
@@ -365,6 +380,7 @@ impl<'p> Dispatcher<'p> {
             while let Some(step) = self.next(options.jobs, engine.deadline) {
                 self.start(scope, engine, queues, step, again.contains(&step), sender);
             }
+            self.is_fetching.store(self.fetching > 0, Ordering::Relaxed);
             if self.running + self.fetching == 0 {
                 break;
             }

@@ -59,6 +59,7 @@ impl Images {
             caches: caches(store),
             grace: GRACE,
             pinning: None,
+            keeping: std::sync::Mutex::default(),
         })
     }
 }

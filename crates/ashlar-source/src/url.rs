@@ -92,8 +92,8 @@ impl UrlError {
     pub(crate) fn advice(&self) -> Option<String> {
         match self {
             Self::Checksum { .. } => Some(
-                "the file was changed where it is served, or the checksum in the module is wrong: \
-                 compare with what its makers publish before you change `sha256`"
+                "the file was changed where it is served, or the checksum that is written down is \
+                 wrong: compare with what its makers publish before you change it"
                     .to_owned(),
             ),
             Self::All(all) => all.iter().find_map(Self::advice),

@@ -1,18 +1,20 @@
 //! The files of the build context.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ashlar_dockerfile::Ignore;
 use ashlar_object::{Digest, Dir, Meta, Name, Node, PathError, RelPath, Symlink, Tree};
 use ashlar_source::DigestFile;
-use ashlar_store::{Store, StoreError, in_parallel};
+use ashlar_store::{Store, StoreError, in_parallel, reading_in_parallel};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// Why the files of a context cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ pub enum ContextError {
         /// Why not.
         source: io::Error,
     },
-    /// Not a file, folder or symbolic link.
+    /// Not a file, folder, symbolic link or FIFO.
     #[error(
         "{} is {what}, which no image can have: leave it out with .dockerignore",
         path.display()
@@ -48,6 +50,9 @@ pub enum ContextError {
         .0.display()
     )]
     Changed(PathBuf),
+    /// Whoever asked wants no more of it.
+    #[error("the build context was not read to its end")]
+    Stopped,
     /// Folders within folders without end.
     #[error("{} is nested too deep: leave it out with .dockerignore", .0.display())]
     TooDeep(PathBuf),
@@ -76,7 +81,7 @@ const FEW: usize = 64;
 /// see [`keep_contents`]. The digest of a file comes from `digest`, which several threads ask.
 ///
 /// # Errors
-/// When something cannot be read, or is neither file nor folder nor symbolic link.
+/// When something cannot be read, or is a device.
 pub(crate) fn context(
     folder: &Path,
     ignore: &Ignore,
@@ -98,7 +103,7 @@ pub(crate) fn context(
 }
 
 /// Puts the contents that a part of the context has (its paths are those below `folder`) into the
-/// store, where they are not there yet.
+/// store, where they are not there yet, as long as `go_on` says so.
 ///
 /// # Errors
 /// When a file cannot be read, or has another content than in `part`: it changed since.
@@ -106,6 +111,7 @@ pub(crate) fn keep_contents(
     folder: &Path,
     part: &Tree,
     store: &dyn Store,
+    go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), ContextError> {
     let mut paths: BTreeMap<Digest, RelPath> = BTreeMap::new();
     part.walk(|entry| {
@@ -128,31 +134,65 @@ pub(crate) fn keep_contents(
         .collect();
     // Files of one folder lie near each other on disk.
     missing.sort_unstable();
-    in_parallel(
-        &missing,
-        || (),
-        |(), (path, digest)| {
-            let path = path.under(folder);
-            // A part may lie behind a link, but never outside. Something else in its place must not be
-            // waited for.
-            let opened = path.canonicalize().and_then(|real| {
-                let is_inside = real.starts_with(&top) && real.metadata()?.is_file();
-                if is_inside { File::open(&real) } else { Err(io::ErrorKind::NotFound.into()) }
-            });
-            let mut file = match opened {
-                Ok(file) => file,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    return Err(ContextError::Changed(path));
-                }
-                Err(source) => return Err(ContextError::Read { path, source }),
-            };
-            match store.put(&mut file).map_err(keep(&path))? == *digest {
-                true => Ok(()),
-                false => Err(ContextError::Changed(path)),
+    in_parallel(&missing, Inside::default, |inside, (path, digest)| {
+        if !go_on() {
+            return Err(ContextError::Stopped);
+        }
+        let path = path.under(folder);
+        let mut file = match inside.open(&top, &path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(ContextError::Changed(path));
             }
-        },
-    )?;
+            Err(source) => return Err(ContextError::Read { path, source }),
+        };
+        match store.put(&mut file).map_err(keep(&path))? == *digest {
+            true => Ok(()),
+            false => Err(ContextError::Changed(path)),
+        }
+    })?;
     Ok(())
+}
+
+/// Opens files of a context.
+#[derive(Default)]
+struct Inside {
+    /// A folder, and where it really is: mostly the one of the next file too.
+    folder: Option<(PathBuf, PathBuf)>,
+}
+
+impl Inside {
+    /// Opens a file. A part may lie behind a link, but never outside of `top`; and something else
+    /// in its place is not waited for. Both count as not found.
+    fn open(&mut self, top: &Path, path: &Path) -> io::Result<File> {
+        let elsewhere = || io::Error::from(io::ErrorKind::NotFound);
+        let (above, name) = path.parent().zip(path.file_name()).ok_or_else(elsewhere)?;
+        let real = match &self.folder {
+            Some((folder, real)) if folder == above => real,
+            _ => &self.folder.insert((above.to_owned(), above.canonicalize()?)).1,
+        };
+        if !real.starts_with(top) {
+            return Err(elsewhere());
+        }
+        let file = match open_itself(&real.join(name)) {
+            // A link.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
+                let real = path.canonicalize()?;
+                if !real.starts_with(top) {
+                    return Err(elsewhere());
+                }
+                open_itself(&real)?
+            }
+            opened => opened?,
+        };
+        if file.metadata()?.is_file() { Ok(file) } else { Err(elsewhere()) }
+    }
+}
+
+/// Opens what a path is, and nothing that it leads to, without waiting.
+fn open_itself(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// What the walk found in a folder.
@@ -161,6 +201,7 @@ enum Found {
     /// A file, by its place in the list of all.
     File(usize),
     Symlink(Box<[u8]>),
+    Fifo(Meta),
 }
 
 fn walk(
@@ -204,12 +245,13 @@ fn walk(
         } else if kind.is_symlink() {
             let target = std::fs::read_link(&path).map_err(failed(&path))?;
             Found::Symlink(target.as_os_str().as_bytes().into())
+        } else if kind.is_fifo() {
+            Found::Fifo(Meta { mode: meta.mode() & 0o7777, extra: None })
         } else if kind.is_file() {
             files.push((path, meta));
             Found::File(files.len() - 1)
         } else {
-            let what = if kind.is_fifo() { "a FIFO" } else { "a device" };
-            return Err(ContextError::Kind { path, what });
+            return Err(ContextError::Kind { path, what: "a device" });
         };
         found.insert(name, node);
     }
@@ -228,7 +270,7 @@ fn digests(
         return files.iter().map(one).collect();
     }
     let places: Vec<usize> = (0..files.len()).collect();
-    let parts = in_parallel(&places, Vec::new, |done, place| {
+    let parts = reading_in_parallel(&places, Vec::new, |done, place| {
         done.push((*place, one(&files[*place])?));
         Ok::<(), ContextError>(())
     })?;
@@ -264,6 +306,7 @@ fn dir(
                     ..ashlar_object::File::new(digests[index], mode)
                 })
             }
+            Found::Fifo(meta) => Node::Fifo(meta),
             Found::Symlink(target) => {
                 Node::Symlink(Symlink { target, meta: Meta { mode: 0o777, extra: None } })
             }

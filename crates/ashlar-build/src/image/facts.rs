@@ -123,6 +123,14 @@ pub enum ImageFailure {
     /// A base image cannot be had.
     #[error(transparent)]
     Image(#[from] ashlar_store::ImageError),
+    /// The same, for no mistake of the Dockerfile: a registry does not answer.
+    #[error("{problems}")]
+    Away {
+        /// Where it is named, and what is said of it.
+        problems: Problems,
+        /// Why it cannot be had.
+        why: Box<ashlar_store::ImageError>,
+    },
 }
 
 /// Reads a Dockerfile.
@@ -155,11 +163,10 @@ pub fn gather(place: &Place<'_>, around: &Around<'_>) -> Result<Ingredients, Ima
         build_platform,
     };
     let evaluated = evaluate(&file, &request, &mut |base| bases.configuration(base));
-    if let Some(error) = bases.failed.take() {
-        // A registry that does not answer is no mistake of the Dockerfile.
-        return Err(error.into());
-    }
-    let image = evaluated?;
+    let image = evaluated.map_err(|problems| match bases.failed.take() {
+        Some(why) => ImageFailure::Away { problems, why: Box::new(why) },
+        None => problems.into(),
+    })?;
     let named = named::named(&image).map_err(|wrong| refused(place, wrong))?;
     for stage in &image.stages {
         bases.of_stage(stage)?;

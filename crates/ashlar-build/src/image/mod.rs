@@ -14,6 +14,7 @@
 //! | `named.rs` | the modules and bases of a project that an image names |
 //! | `modules.rs` | modules of a project that are images |
 //! | `action.rs` | the action of a step |
+//! | `ahead.rs` | contents of the context go into the store, while bases are fetched |
 //! | `steps.rs` | what a step of an image sees and makes |
 //! | `pins.rs` | commands whose downloads are recorded or replayed |
 //! | `pinning.rs` | the file that is written as they are recorded |
@@ -27,6 +28,7 @@
 //! Where BuildKit and buildah differ in what is copied, this does as buildah: see `tests/cases.rs`.
 
 mod action;
+mod ahead;
 mod alike;
 mod archive;
 mod attributes;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ashlar_dockerfile::{Run, RunMount};
@@ -18,7 +18,6 @@ use ashlar_store::{Images, ResolvedImage, Watch, put, read};
 
 use super::action;
 use super::cache_mount;
-use super::context::keep_contents;
 use super::copy::{Downloaded, copy};
 use super::pinning::Pinning;
 use super::pins::{Pinned, salted, show_proxy};
@@ -44,6 +43,8 @@ pub struct Building<'a> {
     pub grace: Duration,
     /// Where downloads are pinned.
     pub pinning: Option<Arc<Pinning>>,
+    /// Held while contents of a context are kept: two would do the same at once.
+    pub keeping: Mutex<()>,
 }
 
 /// The files that `COPY` and `ADD` read from.
@@ -56,7 +57,7 @@ pub struct BuildContext {
 }
 
 impl Building<'_> {
-    fn context(&self, number: usize) -> Result<&BuildContext, Failure> {
+    pub(super) fn context(&self, number: usize) -> Result<&BuildContext, Failure> {
         let missing =
             || Failure::project("nothing is known of the files of the context".to_owned());
         self.contexts.get(number).ok_or_else(missing)
@@ -114,7 +115,7 @@ impl Engine<'_> {
                     Files::Context(number) => {
                         let context = building.context(*number)?;
                         let part = select(written, &context.tree).map_err(refused)?;
-                        keep_contents(&context.folder, &part, self.store).map_err(refused)?;
+                        self.keep_part(building, context, &part)?;
                         // For whoever asks later which files changed.
                         put(self.store, &part.encode())?;
                         context.tree.clone()
@@ -406,7 +407,7 @@ impl Engine<'_> {
             Files::Context(number) => {
                 let context = building.context(*number)?;
                 let tree = at_its_path(&context.tree, source).map_err(refused)?;
-                keep_contents(&context.folder, &tree, self.store).map_err(refused)?;
+                self.keep_part(building, context, &tree)?;
                 Kept { digest: put(self.store, &tree.encode())?, tree }
             }
             Files::Layers(steps) => self.laid(steps, results)?,

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 /// The moments that an image can have, in seconds since 1970: to the end of the year 9999, as far as
 /// RFC 3339 goes.
-const TIMES: std::ops::RangeInclusive<i64> = 0..=253_402_207_200;
+pub const TIMES: std::ops::RangeInclusive<i64> = 0..=253_402_207_200;
 
 /// Build images from Dockerfiles; every instruction that finished is kept.
 #[derive(Debug, Subcommand)]
@@ -174,9 +174,8 @@ pub struct Build {
     #[arg(long, value_name = "HOW", default_value = "gzip")]
     pub compression: Packing,
     /// The time of the image and of all files in its layers, in seconds since 1970; that of
-    /// SOURCE_DATE_EPOCH, or a fixed one, when not said.
-    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH",
-        value_parser = clap::value_parser!(i64).range(TIMES))]
+    /// SOURCE_DATE_EPOCH in the environment, or a fixed one, when not said.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(TIMES))]
     pub timestamp: Option<i64>,
     /// The time that there is, for instance `3h`: nothing is begun that took longer before than what is
     /// left of it, what is at work then is stopped, and the exit code is 5: build again to go on.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
-use ashlar_object::{Digest, Extra, Hasher, Meta, RelPath, Tree};
+use ashlar_object::{Digest, Extra, Hasher, Meta, PathError, RelPath, Tree};
 
 use super::ahead::ahead;
 use super::grown::Grown;
@@ -199,8 +199,7 @@ impl Reader<'_, '_> {
             path: String::from_utf8_lossy(&header.path).into_owned(),
             reason: reason.to_owned(),
         };
-        let path =
-            RelPath::parse(&header.path).map_err(|e| refuse(&format!("has {}", e.reason)))?;
+        let path = self.path(&header.path).map_err(|e| refuse(&format!("has {}", e.reason)))?;
         if path.names().len() > DEEPEST {
             return Err(refuse(&format!("is nested more than {DEEPEST} folders deep")));
         }
@@ -247,7 +246,7 @@ impl Reader<'_, '_> {
                 self.grown.symlink(&path, &header.link, meta)
             }
             (b'1', Mark::None) => {
-                let target = RelPath::parse(&header.link)
+                let target = (self.path(&header.link))
                     .map_err(|e| refuse(&format!("is a link to a path that has {}", e.reason)))?;
                 match self.grown.link(&path, &target) {
                     // A second name of a device that was left out.
@@ -275,6 +274,13 @@ impl Reader<'_, '_> {
         added.map_err(&refuse)?;
         self.details(header)?;
         self.counted(&refuse)
+    }
+
+    /// A path in the archive. Absolute ones lie below the folder that an archive of files is unpacked
+    /// in, as for tar and other builders; of layers none are known.
+    fn path(&self, written: &[u8]) -> Result<RelPath, PathError> {
+        let absolute = written.iter().take_while(|byte| **byte == b'/').count();
+        RelPath::parse(if self.rules == Rules::Files { &written[absolute..] } else { written })
     }
 
     fn counted(&self, refuse: &dyn Fn(&str) -> PackError) -> Result<(), PackError> {

@@ -290,13 +290,13 @@ fn bombs_end_early() {
 
 #[test]
 fn whoever_reads_an_archive_alone_has_the_same_bounds() {
-    let bytes = archive(&[entry(".wh.x", b'0', "", b"x"), entry("/y", b'0', "", b"x")]);
+    let bytes = archive(&[entry(".wh.x", b'0', "", b"x"), entry("../y", b'0', "", b"x")]);
     let read = read_tar(&mut &bytes[..], Rules::Files, &Bounds::default(), &mut |content| {
         let mut all = Vec::new();
         content.read_to_end(&mut all)?;
         Ok(Digest::of(&all))
     });
-    assert!(matches!(read, Err(PackError::Archive { path, .. }) if path == "/y"));
+    assert!(matches!(read, Err(PackError::Archive { path, .. }) if path == "../y"));
     let labels = entry("label", b'V', "", b"");
     let bounds = Bounds { bytes: 16 << 20, ..Bounds::default() };
     let mut endless = Endless { frame: labels, at: 0 };

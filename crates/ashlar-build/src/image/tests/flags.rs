@@ -78,6 +78,12 @@ pub const CASES: &[Case] = &[
         &["lib/ 750", "lib/f 644 F", "usr/ 755", "usr/lib/ 755", "usr/lib/o 644 O"],
     ),
     same(
+        "archive with absolute names",
+        &["a.tar < /in/x 644 0 X; //in/y 644 0 Y; in/z = /in/x 644 0"],
+        "FROM scratch\nADD a.tar /o",
+        &["o/ 755", "o/in/ 755", "o/in/x 644 X #1", "o/in/y 644 Y", "o/in/z 644 X #1"],
+    ),
+    same(
         "archives in folders stay",
         &["d/a.tar < f 644 0 F", "e.tar <", "g.gz 644 g"],
         "FROM scratch\nADD d /d\nADD e.tar g.gz /e/",

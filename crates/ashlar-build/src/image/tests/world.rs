@@ -142,7 +142,7 @@ impl World {
     pub fn copy(&self, one: &Copy, from: &Tree, below: &Tree) -> Result<Tree, String> {
         let selected = select(one, from).map_err(chain)?;
         if one.from == From::Context {
-            keep_contents(self.folder(), &selected, &self.store).map_err(chain)?;
+            keep_contents(self.folder(), &selected, &self.store, &|| true).map_err(chain)?;
         }
         let downloads = BTreeMap::new();
         let layer = copy(one, &selected, &downloads, below, &self.store).map_err(chain)?;

@@ -15,14 +15,14 @@ use ashlar_object::{StepKey, Tree};
 use ashlar_pack::image::{Compression, Writing};
 use ashlar_plan::{Plan, StepIndex, Want};
 use ashlar_recipe::Write;
-use ashlar_store::{Found, GoOn, ImageTarget, Images as _, LayerSource, Watch, read_tree};
+use ashlar_store::{Found, ImageTarget, Images as _, LayerSource, Watch, read_tree};
 use serde_json::json;
 
 use super::job::{Job, Lacks, Run, jobs};
 use super::secrets::secrets;
 use super::survey::lines;
 use crate::args::Globals;
-use crate::args::image::{Build, Packing};
+use crate::args::image::{Build, Packing, TIMES};
 use crate::exit::{Exit, Failed, exit_of_build};
 use crate::remotes;
 use crate::show;
@@ -41,6 +41,7 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
         end_after(deadline, last, &begun);
     }
     let secrets = secrets(&args.secrets)?;
+    let time = time(args)?;
     let (targets, folders) = targets(globals, args)?;
     let want = if folders.is_empty() { Want::Image } else { Want::Files };
     if ashlar_execute::rights() == ashlar_execute::Rights::Plain {
@@ -69,7 +70,8 @@ pub fn run(globals: &Globals, args: &Build) -> Result<Exit, Failed> {
         return Ok(exit);
     }
     let go_on = || !cancel.is_cancelled() && deadline.is_none_or(|end| Instant::now() < end);
-    match write(globals, args, &job, &targets, &folders, &go_on) {
+    let how = Exporting { writing: writing(args, time), go_on: &go_on };
+    match write(globals, &job, &targets, &folders, &how) {
         // Whatever it was in the midst of.
         Err(error) if error.exit == Exit::Stopped => {
             let why = if cancel.is_cancelled() { "stopped" } else { "out of time" };
@@ -174,15 +176,46 @@ fn failed_at(job: &Job, summary: &Summary) -> Vec<String> {
     summary.failures.iter().filter_map(of).collect()
 }
 
+/// The time that an image has, where one is said. A variable without a text says none.
+fn time(args: &Build) -> Result<Option<i64>, Failed> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let Some(text) = std::env::var_os(NAME).filter(|text| !text.is_empty()) else {
+        return Ok(args.timestamp);
+    };
+    if args.timestamp.is_some() {
+        return Ok(args.timestamp);
+    }
+    let time = text.to_str().and_then(|text| text.parse().ok());
+    time.filter(|time| TIMES.contains(time)).map(Some).ok_or_else(|| {
+        let text = text.to_string_lossy();
+        Failed::usage(format!("{NAME}={text} in the environment is no time that an image can have"))
+            .help("a number of seconds since 1970, or nothing")
+    })
+}
+
+fn writing(args: &Build, time: Option<i64>) -> Writing {
+    let mut writing = Writing {
+        compression: match args.compression {
+            Packing::Gzip => Compression::Gzip,
+            Packing::Zstd => Compression::Zstd,
+        },
+        ..Writing::default()
+    };
+    if let Some(time) = time {
+        writing.time = time;
+    }
+    writing
+}
+
 /// Writes the image where it is wanted.
 fn write(
     globals: &Globals,
-    args: &Build,
     job: &Job,
     targets: &[ImageTarget],
     folders: &[PathBuf],
-    go_on: GoOn<'_>,
+    how: &Exporting<'_>,
 ) -> Result<(), Failed> {
+    let go_on = how.go_on;
     if targets.is_empty() && folders.is_empty() {
         return Ok(());
     }
@@ -191,16 +224,6 @@ fn write(
     let all =
         Origins::new(store.journal(), job.space.accepted()?).steps_unchecked(&**store, &keys)?;
     let found = |step: StepIndex| -> Option<Found> { all.get(step).cloned().flatten() };
-    let mut writing = Writing::default();
-    if let Some(time) = args.timestamp {
-        writing.time = time;
-    }
-    writing.compression = match args.compression {
-        Packing::Gzip => Compression::Gzip,
-        Packing::Zstd => Compression::Zstd,
-    };
-    let time = writing.time;
-    let how = Exporting { writing, go_on };
     for folder in folders {
         let layers = &job.plan.stages[job.made.image.target];
         let mut tree = Tree::default();
@@ -212,12 +235,12 @@ fn write(
             let outputs = found(*step).ok_or_else(gone)?.result.outputs;
             tree = tree.overlaid(&read_tree(&**store, &outputs)?.ok_or_else(gone)?);
         }
-        write_rootfs(store, &tree, folder, time, go_on).map_err(|error| unwritten(&error))?;
+        write_rootfs(store, &tree, folder, how.writing.time, go_on).map_err(|error| unwritten(&error))?;
     }
     if targets.is_empty() {
         return Ok(());
     }
-    let exported = export(store, &job.made.image, &job.plan, &job.bases, &found, &how);
+    let exported = export(store, &job.made.image, &job.plan, &job.bases, &found, how);
     let exported = exported.map_err(|error| unwritten(&error))?;
     let layers: Arc<dyn LayerSource> = Arc::new(Layers(Arc::clone(store)));
     let warn = |text: String| job.show.event(Event::Warning(text));

@@ -278,6 +278,7 @@ impl Job {
             caches: images::caches(store),
             grace: how.grace,
             pinning: self.pinned.as_ref().map(|pinned| Arc::clone(&pinned.pinning)),
+            keeping: std::sync::Mutex::default(),
         };
         let origins = self.origins()?;
         let stop =
@@ -372,9 +373,14 @@ fn platform(which: &Which) -> Result<Platform, Failed> {
     let Some(text) = &which.platform else {
         return Ok(ashlar_build::native_platform());
     };
-    text.parse().map_err(|error| {
+    let platform: Platform = text.parse().map_err(|error| {
         Failed::usage(format!("`{text}` is no platform: {error}")).help("for instance linux/arm64")
-    })
+    })?;
+    if platform.os != "linux" {
+        return Err(Failed::usage(format!("`{text}`: images are built for linux only"))
+            .help(format!("for instance linux/{}", platform.architecture)));
+    }
+    Ok(platform)
 }
 
 fn build_args(written: &[String]) -> Result<BTreeMap<String, String>, Failed> {
@@ -403,6 +409,9 @@ impl From<ashlar_build::ImageFailure> for Failed {
         match error {
             ImageFailure::Problems(problems) => problems.into(),
             ImageFailure::Image(error) => error.into(),
+            ImageFailure::Away { problems, why } => {
+                Self { exit: exit_of_image(&why), ..problems.into() }
+            }
             other => Self::usage(ashlar_build::chain(&other)),
         }
     }
@@ -410,16 +419,19 @@ impl From<ashlar_build::ImageFailure> for Failed {
 
 impl From<ashlar_store::ImageError> for Failed {
     fn from(error: ashlar_store::ImageError) -> Self {
-        use ashlar_store::ImageError;
-        let exit = match &error {
-            ImageError::Remote(ashlar_store::RemoteError::Stopped) => Exit::Stopped,
-            ImageError::Remote(_)
-            | ImageError::Store(_)
-            | ImageError::File { .. }
-            | ImageError::Io { .. }
-            | ImageError::Lost { .. } => Exit::Store,
-            _ => Exit::Usage,
-        };
-        Self::new(exit, ashlar_build::chain(&error))
+        Self::new(exit_of_image(&error), ashlar_build::chain(&error))
+    }
+}
+
+fn exit_of_image(error: &ashlar_store::ImageError) -> Exit {
+    use ashlar_store::{ImageError, RemoteError};
+    match error {
+        ImageError::Remote(RemoteError::Stopped) => Exit::Stopped,
+        ImageError::Remote(_)
+        | ImageError::Store(_)
+        | ImageError::File { .. }
+        | ImageError::Io { .. }
+        | ImageError::Lost { .. } => Exit::Store,
+        _ => Exit::Usage,
     }
 }

@@ -234,3 +234,27 @@ fn nobody_who_reads_what_is_said_is_no_reason_to_stop() {
     let ran = context.build(&["--timestamp", "99999999999999"]).exits(2);
     assert!(ran.err.contains("--timestamp"), "{}", ran.err);
 }
+
+#[test]
+fn what_is_wrong_outside_of_the_file_is_said_at_once() {
+    let context = Context::new("RUN echo one > /one\n");
+    let with = |time: &str| {
+        let mut build = context.0.command(&["image", "build", "."]);
+        Ran::of(&build.env("SOURCE_DATE_EPOCH", time).output().unwrap())
+    };
+    with("").good();
+    with("1700000000").good();
+    with("now").exits(2).says("SOURCE_DATE_EPOCH=now in the environment is no time");
+    with("99999999999999").exits(2).says("a number of seconds since 1970, or nothing");
+    context.build(&["--platform", "windows/amd64"]).exits(2).says("for instance linux/amd64");
+    // Whose registry is away, and where it is named.
+    let away = "127.0.0.1:1/some/base";
+    for (lines, place) in [
+        (format!("ARG X\nFROM {away}\n"), "Dockerfile:2:6"),
+        (format!("FROM scratch\nCOPY --from={away} /a /a\n"), "Dockerfile:2:6"),
+    ] {
+        context.0.file("Dockerfile", lines);
+        let ran = context.0.run(&["image", "build", "."]).exits(4);
+        assert!(ran.err.contains(place) && ran.err.contains(away), "{}", ran.err);
+    }
+}

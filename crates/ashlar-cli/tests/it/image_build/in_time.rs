@@ -116,6 +116,34 @@ fn a_registry_that_says_nothing_does_not_hold_a_budget() {
     other.build(&["--remote", &remote]).good();
 }
 
+#[test]
+fn what_is_copied_is_kept_while_the_base_is_on_its_way() {
+    let registry = docker_registry(&Options::default());
+    let proxy = Proxy::http(registry.address());
+    let base = format!("{}/some/base:1", proxy.host());
+    Context::new("RUN echo base > /base\n").build(&["--push", &base]).good();
+    let context = Context::new("");
+    let mounted = "RUN --mount=type=bind,source=m,target=/m cp /m/b /b\n";
+    context.0.file("Dockerfile", format!("FROM {base}\nWORKDIR /w\nCOPY c /c\n{mounted}"));
+    for name in ["c/a", "m/b", "unused"] {
+        context.0.file(name, format!("this is {name}\n"));
+    }
+    proxy.add(Rule::on(
+        "GET",
+        "/v2/some/base/blobs/",
+        Fault::Stall { way: Way::Down, after: 9000 },
+    ));
+    context.build(&["--budget", "3s", "--grace", "1"]).exits(5);
+    let kept = |text: &str| {
+        let hex = ashlar_object::Digest::of(text.as_bytes()).hex();
+        context.0.store.join("blobs").join(&hex[..2]).join(hex).exists()
+    };
+    assert!(kept("this is c/a\n") && kept("this is m/b\n"));
+    assert!(!kept("this is unused\n"), "nobody reads it");
+    proxy.clear();
+    assert_eq!(context.file(&[], "b"), "this is m/b\n");
+}
+
 /// The answer of who takes a request and says nothing for longer than anybody waits here.
 fn silence(_: &ashlar_testbed::proxy::Request) -> Option<Answer> {
     std::thread::sleep(Duration::from_secs(25));
@@ -208,46 +236,48 @@ fn a_signal_ends_a_push_that_hangs() {
     assert!(ran.err.contains("every instruction is kept"), "{}", ran.err);
 }
 
-#[test]
-fn outputs_are_not_begun_when_the_time_is_over() {
-    let context = Context::new("RUN echo one > /one\n");
+/// A context whose image is built, and for each kind of output its name, its place and the folder
+/// that this is in.
+fn each_output(lines: &str, try_out: impl Fn(&Context, &str, &Path, &Path, [&str; 2])) {
+    let context = Context::new(lines);
     context.build(&[]).good();
     let parent = context.beside("outputs");
     std::fs::create_dir(&parent).unwrap();
     for kind in ["rootfs", "oci", "docker-archive"] {
         let place = parent.join(kind);
         let output = format!("{kind}:{}", place.display());
-        // All of it is found, and then the time is over.
-        let ran = context.build(&["--budget", "0s", "--output", &output]).exits(5);
-        assert!(ran.err.contains("out of time"), "{}", ran.err);
-        assert!(!place.exists(), "{kind}");
-        assert!(half_made(&parent).is_empty(), "{kind}");
-        context.build(&["--output", &output]).good();
-        assert!(place.exists(), "{kind}");
+        try_out(&context, kind, &place, &parent, ["--output", &output]);
     }
 }
 
 #[test]
+fn outputs_are_not_begun_when_the_time_is_over() {
+    each_output("RUN echo one > /one\n", |context, kind, place, parent, output| {
+        // All of it is found, and then the time is over.
+        let ran = context.build(&["--budget", "0s", output[0], output[1]]).exits(5);
+        assert!(ran.err.contains("out of time"), "{}", ran.err);
+        assert!(!place.exists(), "{kind}");
+        assert!(half_made(parent).is_empty(), "{kind}");
+        context.build(&output).good();
+        assert!(place.exists(), "{kind}");
+    });
+}
+
+#[test]
 fn what_a_killed_writer_left_goes_with_the_next_one() {
-    let context = Context::new("RUN busybox dd if=/dev/urandom of=/large bs=1M count=300\n");
-    context.build(&[]).good();
-    let parent = context.beside("outputs");
-    std::fs::create_dir(&parent).unwrap();
-    for kind in ["rootfs", "oci", "docker-archive"] {
-        let place = parent.join(kind);
-        let output = format!("{kind}:{}", place.display());
-        let mut child = context.begin(&["--output", &output]);
-        wait("it is being written", || !half_made(&parent).is_empty());
+    let lines = "RUN busybox dd if=/dev/urandom of=/large bs=1M count=300\n";
+    each_output(lines, |context, kind, place, parent, output| {
+        let mut child = context.begin(&output);
+        wait("it is being written", || !half_made(parent).is_empty());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!place.exists(), "{kind}: killed too late to prove anything");
-        assert_eq!(half_made(&parent).len(), 1, "{kind}");
-        context.build(&["--output", &output]).good();
-        assert!(half_made(&parent).is_empty(), "{kind}: {:?}", half_made(&parent));
-        let size =
-            Command::new("du").args(["-sm", "--apparent-size"]).arg(&place).output().unwrap();
+        assert_eq!(half_made(parent).len(), 1, "{kind}");
+        context.build(&output).good();
+        assert!(half_made(parent).is_empty(), "{kind}: {:?}", half_made(parent));
+        let size = Command::new("du").args(["-sm", "--apparent-size"]).arg(place).output().unwrap();
         let size = String::from_utf8(size.stdout).unwrap();
         let size: u64 = size.split_whitespace().next().unwrap().parse().unwrap();
         assert!(size >= 300, "{kind}: {size} MiB");
-    }
+    });
 }

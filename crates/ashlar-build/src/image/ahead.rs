@@ -1,0 +1,86 @@
+//! Contents of the context go into the store, and do so while the base that they go over is on its
+//! way: both take some seconds where neither is there yet.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use ashlar_dockerfile::RunMount;
+use ashlar_object::Tree;
+use ashlar_plan::{Files, ImageWork, StepIndex};
+
+use super::context::{ContextError, keep_contents};
+use super::copy::CopyError;
+use super::select::select;
+use super::steps::{BuildContext, Building, at_its_path};
+use crate::engine::Engine;
+use crate::event::Failure;
+use crate::failure::chain;
+
+impl Engine<'_> {
+    /// Keeps a part of a context for the step that reads it.
+    pub(super) fn keep_part(
+        &self,
+        building: &Building<'_>,
+        context: &BuildContext,
+        part: &Tree,
+    ) -> Result<(), Failure> {
+        let go_on = || !self.is_stopping();
+        self.keep_while(building, context, part, &go_on).map_err(|error| match error {
+            ContextError::Stopped => Failure::Stopped,
+            error => Failure::project(chain(&error)),
+        })
+    }
+
+    fn keep_while(
+        &self,
+        building: &Building<'_>,
+        context: &BuildContext,
+        part: &Tree,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), ContextError> {
+        let _alone = building.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        keep_contents(&context.folder, part, self.store, go_on)
+    }
+
+    /// Keeps what these steps read of contexts, in their order, as long as `go_on` says so.
+    pub(crate) fn keep_ahead(
+        &self,
+        steps: &BTreeSet<StepIndex>,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) {
+        let Some(building) = self.image else { return };
+        for work in steps.iter().filter_map(|step| self.plan.steps[*step].image()) {
+            for (context, part) in parts(work, building) {
+                if !go_on() {
+                    return;
+                }
+                // The step itself says what is wrong.
+                let _ = self.keep_while(building, context, &part, go_on);
+            }
+        }
+    }
+}
+
+/// The parts of contexts that a step reads.
+fn parts<'b>(work: &ImageWork, building: &'b Building<'_>) -> Vec<(&'b BuildContext, Tree)> {
+    let of = |files: &Files, part: &dyn Fn(&Tree) -> Result<Tree, CopyError>| {
+        let Files::Context(number) = files else { return None };
+        let context = building.context(*number).ok()?;
+        Some((context, part(&context.tree).ok()?))
+    };
+    match work {
+        ImageWork::Copy { copy, from, .. } => {
+            of(from, &|tree| select(copy, tree)).into_iter().collect()
+        }
+        ImageWork::Run { run, mounts, .. } => {
+            let mounted = |(mount, files): (&RunMount, &Files)| match mount {
+                RunMount::Bind { source, .. } | RunMount::Cache { source, .. } => {
+                    of(files, &|tree| at_its_path(tree, source))
+                }
+                _ => None,
+            };
+            run.mounts.iter().zip(mounts).filter_map(mounted).collect()
+        }
+        _ => Vec::new(),
+    }
+}
