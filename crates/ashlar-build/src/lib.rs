@@ -40,7 +40,7 @@ pub use failure::{chain, store_advice};
 pub use front::{Folder, FrontError, LOCK_FILE, facts, facts_below, find_project, read_lock};
 pub use image::{
     Alike, Around, BuildContext, Building, ContextError, CopyError, Elsewhere, ExportError,
-    Exported, Exporting, ImageFailure, ImageModule, Ingredients, NamedHere, Pinning,
+    Exported, Exporting, ImageFailure, ImageModule, Ingredients, Keeping, NamedHere, Pinning,
     Place as ImagePlace, alike, bases_of, collect_caches, export, gather, gather_modules,
     image_configuration, named_configuration, native_platform, number as number_images,
     numbered as numbered_images, parse_file, write_rootfs,

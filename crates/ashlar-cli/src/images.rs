@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ashlar_build::{
-    Building, Elsewhere, ImageModule, gather_modules, number_images, numbered_images,
+    Building, Elsewhere, ImageModule, Keeping, gather_modules, number_images, numbered_images,
 };
 use ashlar_plan::Facts;
 use ashlar_recipe::{Kind, ModuleName};
@@ -59,7 +59,7 @@ impl Images {
             caches: caches(store),
             grace: GRACE,
             pinning: None,
-            keeping: std::sync::Mutex::default(),
+            keeping: Keeping::default(),
         })
     }
 }

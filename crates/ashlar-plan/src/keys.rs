@@ -14,7 +14,7 @@ use crate::{
 
 /// The version of the key format: everything that decides what a key means, above all the
 /// sandbox's fixed environment and the default scripts. A change of it forgets every result.
-pub const FORMAT: &str = "2";
+pub const FORMAT: &str = "3";
 
 /// Why there can be no plan.
 #[derive(Debug, thiserror::Error)]

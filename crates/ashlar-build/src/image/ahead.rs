@@ -2,7 +2,9 @@
 //! way: both take some seconds where neither is there yet.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use ashlar_dockerfile::RunMount;
 use ashlar_object::Tree;
@@ -16,6 +18,19 @@ use crate::engine::Engine;
 use crate::event::Failure;
 use crate::failure::chain;
 
+/// How long who keeps ahead waits before it looks again whether it is its turn.
+const WHILE: Duration = Duration::from_millis(10);
+
+/// Who keeps contents of contexts. Steps do, as they begin, and one thread keeps ahead while none
+/// does: both would do the same at once.
+#[derive(Debug, Default)]
+pub struct Keeping {
+    /// Written to by who keeps ahead.
+    turn: RwLock<()>,
+    /// How many steps wait for that.
+    wanted: AtomicUsize,
+}
+
 impl Engine<'_> {
     /// Keeps a part of a context for the step that reads it.
     pub(super) fn keep_part(
@@ -24,22 +39,15 @@ impl Engine<'_> {
         context: &BuildContext,
         part: &Tree,
     ) -> Result<(), Failure> {
+        let keeping = &building.keeping;
+        keeping.wanted.fetch_add(1, Ordering::SeqCst);
+        let _turn = keeping.turn.read().unwrap_or_else(PoisonError::into_inner);
+        keeping.wanted.fetch_sub(1, Ordering::SeqCst);
         let go_on = || !self.is_stopping();
-        self.keep_while(building, context, part, &go_on).map_err(|error| match error {
+        keep_contents(&context.folder, part, self.store, &go_on).map_err(|error| match error {
             ContextError::Stopped => Failure::Stopped,
             error => Failure::project(chain(&error)),
         })
-    }
-
-    fn keep_while(
-        &self,
-        building: &Building<'_>,
-        context: &BuildContext,
-        part: &Tree,
-        go_on: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), ContextError> {
-        let _alone = building.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        keep_contents(&context.folder, part, self.store, go_on)
     }
 
     /// Keeps what these steps read of contexts, in their order, as long as `go_on` says so.
@@ -50,12 +58,25 @@ impl Engine<'_> {
     ) {
         let Some(building) = self.image else { return };
         for work in steps.iter().filter_map(|step| self.plan.steps[*step].image()) {
+            if !go_on() {
+                return;
+            }
             for (context, part) in parts(work, building) {
-                if !go_on() {
-                    return;
+                while go_on() {
+                    // Whoever is about to run goes first.
+                    if building.keeping.wanted.load(Ordering::SeqCst) > 0 {
+                        std::thread::sleep(WHILE);
+                        continue;
+                    }
+                    let keeping = &building.keeping;
+                    let _turn = keeping.turn.write().unwrap_or_else(PoisonError::into_inner);
+                    let go_on = || go_on() && keeping.wanted.load(Ordering::SeqCst) == 0;
+                    let kept = keep_contents(&context.folder, &part, self.store, &go_on);
+                    // What else is wrong, the step itself says.
+                    if !matches!(kept, Err(ContextError::Stopped)) {
+                        break;
+                    }
                 }
-                // The step itself says what is wrong.
-                let _ = self.keep_while(building, context, &part, go_on);
             }
         }
     }

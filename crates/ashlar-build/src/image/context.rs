@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -140,18 +140,35 @@ pub(crate) fn keep_contents(
         }
         let path = path.under(folder);
         let mut file = match inside.open(&top, &path) {
-            Ok(file) => file,
+            Ok(file) => WhileWanted { file, go_on },
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(ContextError::Changed(path));
             }
             Err(source) => return Err(ContextError::Read { path, source }),
         };
-        match store.put(&mut file).map_err(keep(&path))? == *digest {
-            true => Ok(()),
-            false => Err(ContextError::Changed(path)),
+        match store.put(&mut file) {
+            Ok(kept) if kept == *digest => Ok(()),
+            Ok(_) => Err(ContextError::Changed(path)),
+            Err(_) if !go_on() => Err(ContextError::Stopped),
+            Err(error) => Err(keep(&path)(error)),
         }
     })?;
     Ok(())
+}
+
+/// A file that ends with an error when nobody wants it any more: one may be of any size.
+struct WhileWanted<'a> {
+    file: File,
+    go_on: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Read for WhileWanted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match (self.go_on)() {
+            true => self.file.read(buffer),
+            false => Err(io::Error::other("nobody wants it any more")),
+        }
+    }
 }
 
 /// Opens files of a context.
@@ -175,6 +192,10 @@ impl Inside {
             return Err(elsewhere());
         }
         let file = match open_itself(&real.join(name)) {
+            // A socket.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => {
+                return Err(elsewhere());
+            }
             // A link.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
                 let real = path.canonicalize()?;

@@ -82,6 +82,9 @@ pub enum CopyError {
          destination, or remove the file in an earlier RUN"
     )]
     NotFolder(String),
+    /// A mount of what is neither file nor folder.
+    #[error("`{0}` is a FIFO, which cannot be mounted: mount the folder that it is in")]
+    Fifo(String),
     /// Several files for one name.
     #[error(
         "several files would be copied to `{0}`, which is no folder: write `{0}/`, with a \

@@ -37,7 +37,7 @@ impl<'a> Root<'a> {
             folder.push(name.clone());
             match self.now.get(&folder) {
                 Some(Node::Dir(_)) => {}
-                Some(Node::File(_) | Node::Symlink(_)) if !force => {
+                Some(Node::File(_) | Node::Symlink(_) | Node::Fifo(_)) if !force => {
                     return Err(CopyError::NotFolder(shown(&folder)));
                 }
                 _ => {

@@ -51,6 +51,7 @@ pub(crate) mod select;
 mod steps;
 pub(crate) mod workdir;
 
+pub use ahead::Keeping;
 pub use alike::{Alike, alike};
 pub(crate) use cache_mount::Cache;
 pub use cache_mount::collect_caches;

@@ -83,7 +83,9 @@ pub(super) fn follow(tree: &Tree, path: &RelPath, last: bool, bounds: Bounds) ->
                 }
                 way.links.push(next);
             }
-            Some(Node::File(_)) if !todo.is_empty() => return Err(Lost::File(next)),
+            Some(Node::File(_) | Node::Fifo(_)) if !todo.is_empty() => {
+                return Err(Lost::File(next));
+            }
             _ => way.path = next,
         }
     }

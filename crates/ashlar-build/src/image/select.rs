@@ -58,6 +58,7 @@ fn part_within(from: &Tree, source: &str, bounds: Bounds) -> Result<Node, CopyEr
             Ok(Node::Dir(Tree::from(dir).with_canonical_links().root().clone()))
         }
         Some(Node::File(file)) => Ok(Node::File(ashlar_object::File { link: None, ..file })),
+        Some(Node::Fifo(_)) => Err(CopyError::Fifo(source.to_owned())),
         Some(_) | None => Err(missing(source, from, &way.path, bounds)),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ashlar_dockerfile::{Run, RunMount};
@@ -17,6 +17,7 @@ use ashlar_plan::{Access, Download, Files, ImageWork, Step, StepIndex};
 use ashlar_store::{Images, ResolvedImage, Watch, put, read};
 
 use super::action;
+use super::ahead::Keeping;
 use super::cache_mount;
 use super::copy::{Downloaded, copy};
 use super::pinning::Pinning;
@@ -43,8 +44,8 @@ pub struct Building<'a> {
     pub grace: Duration,
     /// Where downloads are pinned.
     pub pinning: Option<Arc<Pinning>>,
-    /// Held while contents of a context are kept: two would do the same at once.
-    pub keeping: Mutex<()>,
+    /// Who keeps contents of contexts.
+    pub keeping: Keeping,
 }
 
 /// The files that `COPY` and `ADD` read from.

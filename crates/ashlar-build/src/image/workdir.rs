@@ -15,7 +15,7 @@ use super::select::path_of;
 pub fn workdir(path: &str, (uid, gid): (u32, u32), below: &Tree) -> Result<Tree, CopyError> {
     let way = follow(below, &path_of(path)?, true, Bounds::Root)
         .map_err(|lost| lost_below(path, lost))?;
-    if let Some(Node::File(_)) = at(below, &way.path) {
+    if let Some(Node::File(_) | Node::Fifo(_)) = at(below, &way.path) {
         return Err(CopyError::NotFolder(shown(&way.path)));
     }
     let mut root = Root::new(below);

@@ -56,6 +56,9 @@ fn one(
             let target = if source.is_dir() { root.point(at)? } else { root.file(at)? };
             if *read_only { bind_read_only(source, &target) } else { bind(source, &target) }
         }
+        WhatSpec::Shown { lower, below } => {
+            overlay(spec, &[lower.clone(), below.clone()], None, &root.point(at)?)
+        }
         WhatSpec::Overlay { lower, written, work } => {
             let upper = Upper { written, work };
             overlay(spec, std::slice::from_ref(lower), Some(&upper), &root.point(at)?)

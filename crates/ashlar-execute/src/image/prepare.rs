@@ -75,6 +75,7 @@ pub(crate) fn prepare(
         contents: Vec::new(),
         list: Vec::new(),
         kept: Vec::new(),
+        shown: false,
     };
     all.names(view.network)?;
     // What is mounted within another mount comes after it, in whatever order they are written.
@@ -119,6 +120,8 @@ struct Mounts<'a, 'b> {
     contents: Vec<u8>,
     list: Vec<MountSpec>,
     kept: Checkpoints,
+    /// Whether a staged folder or file is among them.
+    shown: bool,
 }
 
 impl Mounts<'_, '_> {
@@ -250,13 +253,19 @@ impl Mounts<'_, '_> {
                 };
                 self.push(at, WhatSpec::Overlay { lower: source, written, work });
             }
-            Node::File(file) if writable => {
+            // Only the first is what is staged: see `WhatSpec::Shown`.
+            Node::File(file) if writable || std::mem::replace(&mut self.shown, true) => {
                 let copy = self.folder("file");
                 std::fs::copy(&source, &copy).map_err(fail("copy", &source))?;
                 let (uid, gid) = file.meta.owner();
                 let owner = |id: u32| Some(self.owner.wrapping_add(id));
                 lchown(&copy, owner(uid), owner(gid)).map_err(fail("prepare", &copy))?;
-                self.push(at, WhatSpec::Bind { source: copy, read_only: false });
+                self.push(at, WhatSpec::Bind { source: copy, read_only: !writable });
+            }
+            Node::Dir(_) if std::mem::replace(&mut self.shown, true) => {
+                let below = self.folder("below");
+                anew(&below, &Meta::EXECUTABLE, self.owner)?;
+                self.push(at, WhatSpec::Shown { lower: source, below });
             }
             Node::Dir(_) | Node::File(_) => {
                 self.push(at, WhatSpec::Bind { source, read_only: true });

@@ -35,6 +35,12 @@ pub(crate) enum WhatSpec {
         source: PathBuf,
         read_only: bool,
     },
+    /// A staged folder, read-only, over one that is empty: on a device of its own, because files that
+    /// are equal to those of another staged folder would be the same file to a command.
+    Shown {
+        lower: PathBuf,
+        below: PathBuf,
+    },
     /// A folder whose changes go to two folders of the workspace.
     Overlay {
         lower: PathBuf,

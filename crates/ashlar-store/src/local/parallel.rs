@@ -17,8 +17,9 @@ pub fn in_parallel<T: Sync, S: Send, E: Send>(
     on_threads((2 * processors()).min(16), items, state, each)
 }
 
-/// As [`in_parallel`], for small files that are read and were perhaps not for long: a disk that many
-/// threads wait for gives several times as much as one that few do.
+/// As [`in_parallel`], for small files that are read and perhaps have to come from the disk, which gives
+/// more where more threads wait for it: 27,000 files took 1.36 s with four of them, 0.94 s with sixteen
+/// and 0.88 s with 32.
 ///
 /// # Errors
 /// That of the first item that failed.

@@ -84,6 +84,24 @@ pub const CASES: &[Case] = &[
         &["o/ 755", "o/in/ 755", "o/in/x 644 X #1", "o/in/y 644 Y", "o/in/z 644 X #1"],
     ),
     same(
+        "FIFOs",
+        &["d/p | 640", "d/f 644 F"],
+        "FROM scratch\nCOPY d /d\nCOPY --chown=1:2 --chmod=600 d/p /q\nCOPY --parents d/p /r/",
+        &["d/ 755", "d/f 644 F", "d/p | 640", "q | 600 1:2", "r/ 755", "r/d/ 755", "r/d/p | 640"],
+    ),
+    wrong(
+        "a FIFO is no folder",
+        &["p | 644", "f 644 F"],
+        "FROM scratch\nCOPY p /x\nCOPY f /x/y/z",
+        "`/x` is a file in the image",
+    ),
+    wrong(
+        "a FIFO is no folder to be in",
+        &["p | 644"],
+        "FROM scratch\nCOPY p /x\nWORKDIR /x",
+        "`/x` is a file in the image",
+    ),
+    same(
         "archives in folders stay",
         &["d/a.tar < f 644 0 F", "e.tar <", "g.gz 644 g"],
         "FROM scratch\nADD d /d\nADD e.tar g.gz /e/",

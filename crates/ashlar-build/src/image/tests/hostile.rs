@@ -65,6 +65,8 @@ fn what_no_context_can_have() {
     let pipe = Node::Fifo(Meta { mode: 0o640, extra: None });
     assert_eq!(read("").unwrap().get(&"d/pipe".parse().unwrap()), Some(&pipe));
     assert_eq!(read("d/pipe\n").unwrap(), without);
+    let error = context_part(&read("").unwrap(), "d/pipe").unwrap_err();
+    assert!(matches!(error, CopyError::Fifo(path) if path == "d/pipe"));
     let devices = |ignore: &str| {
         let ignore = ashlar_dockerfile::ignore("i", ignore).unwrap();
         context(Path::new("/dev"), &ignore, &digest_file)

@@ -8,14 +8,15 @@ use ashlar_dockerfile::{Base, Copy, From, Ignore, Platform, Request, Work};
 use ashlar_object::{Digest, Node, RelPath, Tree};
 use ashlar_source::digest_file;
 use ashlar_store::{MemoryStore, Store as _, read};
+use rustix::fs::{CWD, FileType, Mode};
 
 use crate::image::context::{context, keep_contents};
 use crate::image::copy::{Downloaded, copy};
 use crate::image::select::select;
 use crate::image::workdir::workdir;
 
-/// A context: `PATH MODE CONTENT`, `PATH/ MODE`, `PATH -> TARGET`, `PATH = OTHER` (a hard link),
-/// `PATH.tar < ENTRY; ENTRY` (see [`archive`]).
+/// A context: `PATH MODE CONTENT`, `PATH/ MODE`, `PATH | MODE` (a FIFO), `PATH -> TARGET`,
+/// `PATH = OTHER` (a hard link), `PATH.tar < ENTRY; ENTRY` (see [`archive`]).
 pub fn write(lines: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for line in lines {
@@ -29,6 +30,11 @@ pub fn write(lines: &[&str]) -> tempfile::TempDir {
         match what.split_once(' ').unwrap_or((what, "")) {
             ("->", target) => std::os::unix::fs::symlink(target, &at).unwrap(),
             ("=", other) => std::fs::hard_link(folder.path().join(other), &at).unwrap(),
+            ("|", mode) => {
+                let kind = FileType::Fifo;
+                rustix::fs::mknodat(CWD, &at, kind, Mode::RUSR, 0).unwrap();
+                set(mode);
+            }
             ("<", entries) => std::fs::write(&at, archive(entries)).unwrap(),
             (mode, "") if path.ends_with('/') => {
                 std::fs::create_dir_all(&at).unwrap();

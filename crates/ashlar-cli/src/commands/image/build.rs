@@ -235,7 +235,8 @@ fn write(
             let outputs = found(*step).ok_or_else(gone)?.result.outputs;
             tree = tree.overlaid(&read_tree(&**store, &outputs)?.ok_or_else(gone)?);
         }
-        write_rootfs(store, &tree, folder, how.writing.time, go_on).map_err(|error| unwritten(&error))?;
+        write_rootfs(store, &tree, folder, how.writing.time, go_on)
+            .map_err(|error| unwritten(&error))?;
     }
     if targets.is_empty() {
         return Ok(());

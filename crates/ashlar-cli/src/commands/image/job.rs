@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ashlar_build::{
-    Around, BuildContext, Building, Engine, Event, ImageModule, ImagePlace, Ingredients, NamedHere,
-    Origins, Remotes, Trees, bases_of, find_project, gather, number_images, numbered_images,
+    Around, BuildContext, Building, Engine, Event, ImageModule, ImagePlace, Ingredients, Keeping,
+    NamedHere, Origins, Remotes, Trees, bases_of, find_project, gather, number_images,
+    numbered_images,
 };
 use ashlar_dockerfile::{Base, Platform};
 use ashlar_execute::{Cancel, Jobs, Sandbox, SandboxOptions, Secret};
@@ -278,7 +279,7 @@ impl Job {
             caches: images::caches(store),
             grace: how.grace,
             pinning: self.pinned.as_ref().map(|pinned| Arc::clone(&pinned.pinning)),
-            keeping: std::sync::Mutex::default(),
+            keeping: Keeping::default(),
         };
         let origins = self.origins()?;
         let stop =

@@ -223,6 +223,21 @@ fn equal_files_of_several_instructions_are_several_files() {
 }
 
 #[test]
+fn equal_files_of_several_mounts_are_several_files() {
+    let from = |name| format!("--mount=type=bind,source={name},target=/{name} ");
+    let mounts = ["a", "b", "c", "one", "two"].map(from).concat();
+    let context = Context::new(&format!(
+        "RUN {mounts} mkdir /out && cp -a /a /b /c /one /two /out && \
+             find /out -type f -links +1 > /seen && find /a /b /c | sort >> /seen && \
+             ! touch /b/g 2>/dev/null && ! touch /two 2>/dev/null\n",
+    ));
+    for file in ["a/f", "b/f", "c/f", "c/d/f", "one", "two"] {
+        context.0.file(file, "equal\n");
+    }
+    assert_eq!(context.file(&[], "seen"), "/a\n/a/f\n/b\n/b/f\n/c\n/c/d\n/c/d/f\n/c/f\n");
+}
+
+#[test]
 fn nobody_who_reads_what_is_said_is_no_reason_to_stop() {
     let context = Context::new("RUN echo one > /one\nRUN echo two > /two\n");
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
