@@ -133,7 +133,7 @@ app
      depends one two
     step key [KEY]
        state not built as it is now
-      inputs key format: 2
+      inputs key format: 3
              project salt: nothing
              module salt: nothing
              architecture: x86_64
@@ -166,7 +166,7 @@ app
      outputs [DIGEST]
        built [WHEN] in [TIME]
        holds 2 entries, 36 bytes
-      inputs key format: 2
+      inputs key format: 3
              project salt: nothing
              module salt: nothing
              architecture: x86_64

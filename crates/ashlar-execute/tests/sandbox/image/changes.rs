@@ -170,7 +170,8 @@ fn the_same_twice_is_the_same_bytes() {
     let fixture = Fixture::new();
     let asked: Request = on(
         base(&fixture),
-        "date +%N >/dev/null; echo x >/data/new; nc -l -p 80 >/data/port & kill $!; ln /data/new /data/newer",
+        "date +%N >/dev/null; echo x >/data/new; ln /data/new /data/newer; nc -l -p 80 >/data/port & \
+         until [ -e /data/port ]; do :; done; kill $!",
     );
     assert_eq!(fixture.kept(&asked).digest(), fixture.kept(&asked).digest());
 }
