@@ -133,7 +133,7 @@ fn what_is_copied_is_kept_while_the_base_is_on_its_way() {
         "/v2/some/base/blobs/",
         Fault::Stall { way: Way::Down, after: 9000 },
     ));
-    context.build(&["--budget", "3s", "--grace", "1"]).exits(5);
+    context.build(&["--budget", "6s", "--grace", "1"]).exits(5);
     let kept = |text: &str| {
         let hex = ashlar_object::Digest::of(text.as_bytes()).hex();
         context.0.store.join("blobs").join(&hex[..2]).join(hex).exists()
