@@ -62,21 +62,32 @@ impl Engine<'_> {
                 return;
             }
             for (context, part) in parts(work, building) {
-                while go_on() {
-                    // Whoever is about to run goes first.
-                    if building.keeping.wanted.load(Ordering::SeqCst) > 0 {
-                        std::thread::sleep(WHILE);
-                        continue;
-                    }
-                    let keeping = &building.keeping;
-                    let _turn = keeping.turn.write().unwrap_or_else(PoisonError::into_inner);
-                    let go_on = || go_on() && keeping.wanted.load(Ordering::SeqCst) == 0;
-                    let kept = keep_contents(&context.folder, &part, self.store, &go_on);
-                    // What else is wrong, the step itself says.
-                    if !matches!(kept, Err(ContextError::Stopped)) {
-                        break;
-                    }
-                }
+                self.keep_part_ahead(building, context, &part, go_on);
+            }
+        }
+    }
+
+    fn keep_part_ahead(
+        &self,
+        building: &Building<'_>,
+        context: &BuildContext,
+        part: &Tree,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) {
+        let keeping = &building.keeping;
+        // Steps go first.
+        let is_free = || keeping.wanted.load(Ordering::SeqCst) == 0;
+        while go_on() {
+            if !is_free() {
+                std::thread::sleep(WHILE);
+                continue;
+            }
+            let _turn = keeping.turn.write().unwrap_or_else(PoisonError::into_inner);
+            let go_on = || go_on() && is_free();
+            match keep_contents(&context.folder, part, self.store, &go_on) {
+                Err(ContextError::Stopped) => {}
+                // What else is wrong, the step itself says.
+                _ => return,
             }
         }
     }

@@ -179,12 +179,12 @@ fn failed_at(job: &Job, summary: &Summary) -> Vec<String> {
 /// The time that an image has, where one is said. A variable without a text says none.
 fn time(args: &Build) -> Result<Option<i64>, Failed> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
-    let Some(text) = std::env::var_os(NAME).filter(|text| !text.is_empty()) else {
-        return Ok(args.timestamp);
-    };
     if args.timestamp.is_some() {
         return Ok(args.timestamp);
     }
+    let Some(text) = std::env::var_os(NAME).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     let time = text.to_str().and_then(|text| text.parse().ok());
     time.filter(|time| TIMES.contains(time)).map(Some).ok_or_else(|| {
         let text = text.to_string_lossy();
